@@ -1,0 +1,1 @@
+"""The only writer, and the way of a call through it."""

@@ -1,0 +1,1 @@
+"""The process that owns terms: voters, the record and disk heartbeats."""

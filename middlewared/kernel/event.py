@@ -1,0 +1,171 @@
+"""Events, and the records that carry them in the log.
+
+An event is a fact in chosen words (`network.configuration.updated`), with the version of its shape. A record is the
+line of the log that holds it: its place (seq), the term and controller that wrote it, who asked, and a hash that
+covers all of it and the hash of the line before.
+
+The payload's bytes are made once, by `seal`, and are stored, shipped and hashed as they are. Nothing re-serialises
+them: two controllers that hold the same records hold the same bytes.
+
+    hash = SHA-256( "mw-ev1" | prev | header | "\\n" | payload )
+    header = JSON [seq, term, origin, kind, version, actor, request_id, wall_ns]
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import ClassVar, NamedTuple
+
+import msgspec
+
+from middlewared.kernel.errors import MiddlewareError
+
+GENESIS_HASH = bytes(32)
+LOG_FORMAT = 1
+MAX_PAYLOAD = 256 * 1024
+_MAGIC = b"mw-ev1"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every event. A subclass names its kind, `<noun>.<past participle>`, and its version, from 1."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+
+
+class Position(NamedTuple):
+    """Where a log ends: its last seq (0: empty), the term of that record and its hash."""
+
+    seq: int
+    term: int
+    hash: bytes
+
+
+START = Position(0, 0, GENESIS_HASH)
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """One line of the log. `wall_ns` is for display only; nothing is decided by it."""
+
+    seq: int
+    term: int
+    origin: str
+    kind: str
+    version: int
+    actor: str
+    request_id: str
+    wall_ns: int
+    payload: bytes
+    prev: bytes
+    hash: bytes
+
+    @property
+    def position(self) -> Position:
+        return Position(self.seq, self.term, self.hash)
+
+
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """What the shell gives a command's events: who, where, when. Made outside, so that a decision is repeatable."""
+
+    term: int
+    origin: str
+    actor: str
+    request_id: str
+    wall_ns: int
+
+
+def digest(record: Record) -> bytes:
+    """The hash that this record must carry, from its own fields."""
+    header = msgspec.json.encode(
+        [
+            record.seq,
+            record.term,
+            record.origin,
+            record.kind,
+            record.version,
+            record.actor,
+            record.request_id,
+            record.wall_ns,
+        ]
+    )
+    return hashlib.sha256(b"".join((_MAGIC, record.prev, header, b"\n", record.payload))).digest()
+
+
+def seal(event: Event, after: Position, stamp: Stamp) -> Record:
+    """Make the record that holds `event` right after `after`."""
+    unsigned = Record(
+        seq=after.seq + 1,
+        term=stamp.term,
+        origin=stamp.origin,
+        kind=event.kind,
+        version=event.version,
+        actor=stamp.actor,
+        request_id=stamp.request_id,
+        wall_ns=stamp.wall_ns,
+        payload=msgspec.json.encode(event),
+        prev=after.hash,
+        hash=b"",
+    )
+    return msgspec.structs.replace(unsigned, hash=digest(unsigned))
+
+
+def follows(record: Record, after: Position) -> str | None:
+    """Why `record` cannot stand right after `after`; None if it can.
+
+    Checked: the dense seq, a term that never falls, the hash of the line before, the record's own hash.
+    """
+    if record.seq != after.seq + 1:
+        return f"seq {record.seq} where {after.seq + 1} belongs"
+    if record.term < after.term:
+        return f"term {record.term} after term {after.term}"
+    if record.prev != after.hash:
+        return "prev is not the hash of the record before"
+    if record.hash != digest(record):
+        return "its bytes do not give its hash"
+    return None
+
+
+class UnknownKind(MiddlewareError):
+    """A record of a kind or version that this build does not know: stored, not applied, reported."""
+
+
+Upcast = Callable[[dict[str, object]], dict[str, object]]
+
+
+class Catalogue:
+    """Every kind of event that this build knows, and how an old version becomes the present one.
+
+    events: the classes. upcasts: (kind, version) -> pure function from that version's payload to the next one's.
+    Raises ValueError when a kind is declared twice.
+    """
+
+    def __init__(self, events: Iterable[type[Event]], upcasts: dict[tuple[str, int], Upcast] | None = None) -> None:
+        self._classes: dict[str, type[Event]] = {}
+        for cls in events:
+            if cls.kind in self._classes:
+                raise ValueError(f"event kind {cls.kind!r} is declared twice")
+            self._classes[cls.kind] = cls
+        self._upcasts = dict(upcasts or {})
+        self._decoders = {kind: msgspec.json.Decoder(cls) for kind, cls in self._classes.items()}
+
+    def knows(self, record: Record) -> bool:
+        cls = self._classes.get(record.kind)
+        return cls is not None and record.version <= cls.version
+
+    def open(self, record: Record) -> Event:
+        """The event that the record holds, in its present version. Raises UnknownKind."""
+        if not self.knows(record):
+            raise UnknownKind(f"seq {record.seq}: kind {record.kind} version {record.version} is not known here")
+        cls = self._classes[record.kind]
+        if record.version == cls.version:
+            return self._decoders[record.kind].decode(record.payload)
+        payload: dict[str, object] = msgspec.json.decode(record.payload)
+        for version in range(record.version, cls.version):
+            payload = self._upcasts[record.kind, version](payload)
+        return msgspec.convert(payload, cls)
+
+    def digest(self) -> str:
+        """Equal on two builds that know the same kinds in the same versions."""
+        lines = sorted(f"{kind}:{cls.version}" for kind, cls in self._classes.items())
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""A pair of controllers in namespaces on one machine."""

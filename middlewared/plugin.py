@@ -1,0 +1,266 @@
+"""What a plugin imports: the manifest and the decorators. Nothing here does anything by itself.
+
+A plugin is a package with a `plugin = Plugin(...)` and an entry point in the group `middlewared.plugins`; the product's
+own plugins come the same way. Its noun files are pure and read top to bottom: state, commands, events, decide, evolve,
+table, project. What touches the world outside stands in `effects.py`, level-triggered from the projected state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+from sqlalchemy import Table
+
+from middlewared.kernel.event import Event, Upcast
+from middlewared.kernel.facts import Node
+from middlewared.ports import Host
+
+S = TypeVar("S", bound=msgspec.Struct)
+Row = dict[str, object]
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What somebody asks for. Ids, salts, hashes and times are in it already: deciding makes nothing up."""
+
+    noun: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noun(Generic[S]):
+    """One thing that the configuration knows, and its whole life.
+
+    name: the namespace (`network.configuration`); its events' kinds begin with it.
+    initial: the state of a new system.
+    decide: (state, command) -> events; raises Refused or CallFailed. evolve: (state, event) -> state.
+    table: where it is projected; project: state -> rows; restore: rows -> state, its inverse.
+    """
+
+    name: str
+    initial: S
+    events: tuple[type[Event], ...]
+    decide: Callable[[S, Any], Sequence[Event]]
+    evolve: Callable[[S, Any], S]
+    table: Table
+    project: Callable[[S], Sequence[Row]]
+    restore: Callable[[Sequence[Row]], S]
+    upcasts: Mapping[tuple[str, int], Upcast] = field(default_factory=dict)
+
+
+class SessionView(Protocol):
+    """The client at the other end of a call."""
+
+    id: str
+    origin: str
+    """`unix:UID` or `ADDRESS:PORT`."""
+    local_root: bool
+    """It came over the unix socket as uid 0."""
+    username: str | None
+    roles: frozenset[str]
+    options: dict[str, bool]
+
+    def log_in(self, username: str, roles: frozenset[str]) -> None: ...
+
+    def log_out(self) -> None: ...
+
+    def subscribe(self, name: str) -> str: ...
+
+    def unsubscribe(self, subscription: str) -> bool: ...
+
+
+class Controller(Protocol):
+    """This controller, as plugins may ask about it and ask of it."""
+
+    node: Node
+
+    def facts(self) -> ControllerFacts: ...
+
+    async def force_master(self) -> None:
+        """Claim the term whatever the rules would wait for. Raises CallFailed when the voters refuse."""
+        ...
+
+    async def open_pairing(self) -> str:
+        """A one-time code with which the other controller may join, valid for ten minutes."""
+        ...
+
+    async def join(self, code: str, host: str, discard_mine: bool) -> None:
+        """Join the controller at `host` that printed `code`. Raises Refused or CallFailed."""
+        ...
+
+
+class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that status methods tell, read at one instant.
+
+    status: the string that clients know. why: the sentence of the rule that decided the role. behind: why the
+    configuration is read-only on the owner, None if it is not. Seqs: of the log; peer_*: as last acknowledged.
+    disk_ok: the voters that this controller reaches, out of disks_total.
+    """
+
+    status: Literal["SINGLE", "MASTER", "BACKUP", "ELECTING", "IMPORTING", "ERROR"]
+    term: int
+    since_s: float
+    why: str
+    behind: str | None
+    paired: bool
+    in_sync: tuple[Node, ...]
+    last_seq: int
+    commit_seq: int
+    applied_seq: int
+    peer_connected: bool
+    peer_heard: bool
+    peer_durable_seq: int
+    peer_applied_seq: int
+    quarantined: int
+    apply_blocked: str | None
+    disks_ok: int
+    disks_total: int
+    active_urls: tuple[str, ...]
+    vip_states: Mapping[str, str]
+
+
+class Call(Protocol):
+    """One call under way: who asks, what the configuration is, and how to change it."""
+
+    node: Node
+    session: SessionView
+    controller: Controller
+    host: Host
+
+    def state(self, noun: Noun[S]) -> S:
+        """The committed state of a noun of this plugin."""
+        ...
+
+    async def query(self, method: str, *args: object) -> object:
+        """Call another plugin's query; it must be named in this plugin's `needs`."""
+        ...
+
+    async def execute(self, command: Command) -> None:
+        """Decide, make durable, commit. Returns when the command is committed and applied."""
+        ...
+
+    def state_digest(self) -> tuple[int, str]:
+        """(applied seq, digest of every projected row)."""
+        ...
+
+    def methods(self) -> Sequence[Method]:
+        """Every method that is loaded."""
+        ...
+
+    def event_names(self) -> Sequence[str]:
+        """Every collection that can be subscribed to."""
+        ...
+
+
+Handler = Callable[..., Awaitable[Any]]
+Kind = Literal["write", "read", "local"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One method of the API.
+
+    kind: "write" changes the configuration (active only); "read" asks; "local" acts on this controller alone and works
+    on a standby too. roles: any of them is enough; empty = any login. public: needs no login.
+    takes: the name under which a problem with the single object parameter is reported; None where the parameters are
+    reported under their own names. description: the handler's docstring.
+    """
+
+    name: str
+    kind: Kind
+    handler: Handler
+    roles: tuple[str, ...] = ()
+    public: bool = False
+    local_only: bool = False
+    """Only over the unix socket, as uid 0."""
+    takes: str | None = None
+    description: str = ""
+
+
+def command(
+    name: str,
+    *,
+    roles: Sequence[str] = (),
+    takes: str | None = None,
+    public: bool = False,
+    local_only: bool = False,
+) -> Callable[[Handler], Method]:
+    """Declare `async def handler(call, ...)` as a method that changes the configuration, through call.execute."""
+    return _declare("write", name, roles, takes, public, local_only)
+
+
+def query(
+    name: str,
+    *,
+    roles: Sequence[str] = (),
+    public: bool = False,
+    local_only: bool = False,
+) -> Callable[[Handler], Method]:
+    """Declare `async def handler(call, ...)` as a method that reads, on either controller."""
+    return _declare("read", name, roles, None, public, local_only)
+
+
+def local(
+    name: str,
+    *,
+    roles: Sequence[str] = (),
+    takes: str | None = None,
+    public: bool = False,
+    local_only: bool = False,
+) -> Callable[[Handler], Method]:
+    """Declare `async def handler(call, ...)` as a method that acts on this controller or this session only."""
+    return _declare("local", name, roles, takes, public, local_only)
+
+
+def _declare(
+    kind: Kind, name: str, roles: Sequence[str], takes: str | None, public: bool, local_only: bool
+) -> Callable[[Handler], Method]:
+    def declare(handler: Handler) -> Method:
+        return Method(
+            name=name,
+            kind=kind,
+            handler=handler,
+            roles=tuple(roles),
+            takes=takes,
+            public=public,
+            local_only=local_only,
+            description=(handler.__doc__ or "").strip(),
+        )
+
+    return declare
+
+
+class View(Protocol):
+    """What an effect sees: the committed state, and this controller."""
+
+    node: Node
+    host: Host
+
+    def state(self, noun: Noun[S]) -> S: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """Make the world outside equal to the state of the watched nouns, whatever it was before.
+
+    Run on each controller for itself: at start, after every committed change of a watched noun, and again each
+    `retry_s` while it fails. `reconcile` raises PortFailed; the failure is status, shown until it is mended.
+    """
+
+    name: str
+    watches: tuple[str, ...]
+    reconcile: Callable[[View], Awaitable[None]]
+    retry_s: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """The manifest. needs: methods of other plugins that this one queries. events: collections it announces."""
+
+    name: str
+    nouns: tuple[Noun[Any], ...] = ()
+    methods: tuple[Method, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    needs: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()

@@ -1,0 +1,103 @@
+"""The outside, as Protocols: each has a real backend, and each names the purpose when it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from middlewared.kernel.facts import Node, PairRecord
+
+
+class Clock(Protocol):
+    """Time. Decisions use boottime(); wall_ns() is data for people."""
+
+    def boottime(self) -> float:
+        """Seconds since boot, suspend included (CLOCK_BOOTTIME)."""
+        ...
+
+    def wall_ns(self) -> int: ...
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a voter says of its register. owner None: free. generation: rises at every change."""
+
+    term: int
+    owner: Node | None
+    generation: int
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """The register now holds what was asked, and did so durably before this was said."""
+
+    holding: Holding
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """The register is unchanged; this is what it holds."""
+
+    holding: Holding
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """No answer within the deadline: the register may or may not have changed."""
+
+    why: str
+
+
+Answer: TypeAlias = Granted | Denied | Silent
+
+
+class Voter(Protocol):
+    """One shared disk: an atomic register that grants each term once, and two small slots that its holder writes.
+
+    No method raises; every one answers within its deadline.
+    """
+
+    name: str
+
+    async def read(self) -> Holding | Silent: ...
+
+    async def claim(self, node: Node, term: int, over: Holding) -> Answer:
+        """Take the register for `term`, from the holder that was read (or from nobody).
+
+        Granted only if the term is above the one it holds and the holder is still the one named by `over`.
+        """
+        ...
+
+    async def release(self, node: Node, term: int) -> Answer:
+        """Free the register if it is `node`'s in `term`. The term it holds stays."""
+        ...
+
+    async def write_record(self, node: Node, record: PairRecord) -> Answer:
+        """Write the record; only its holder, in the term it holds. Durable before it is granted."""
+        ...
+
+    async def read_record(self) -> PairRecord | Silent | None: ...
+
+    async def beat(self, node: Node, term: int, count: int) -> Answer:
+        """Write the heartbeat; only the holder, in the term it holds. Need not be durable."""
+        ...
+
+    async def read_beat(self) -> int | Silent:
+        """The last heartbeat's count; 0 where none was ever written."""
+        ...
+
+
+class Host(Protocol):
+    """This controller's own name service files, host name and default routes."""
+
+    async def set_hostname(self, hostname: str) -> None: ...
+
+    async def write_resolv_conf(self, nameservers: Sequence[str], search: Sequence[str]) -> None: ...
+
+    async def write_hosts(self, hostname: str, domain: str, lines: Sequence[str]) -> None: ...
+
+    async def set_default_route(self, family: Literal[4, 6], gateway: str | None) -> None: ...
+
+    async def nameservers(self) -> Sequence[str]:
+        """What resolv.conf says at this moment."""
+        ...
+
+    async def default_route(self, family: Literal[4, 6]) -> str | None: ...

@@ -1,0 +1,193 @@
+"""What fenced, carpd and middlewared tell each other, over the SEQPACKET socket `fenced.sock` in the run directory.
+
+One message a packet, JSON with a tag. fenced is the hub: it alone knows who owns the term, and hands the settings that
+middlewared gives it on to carpd, so that a carpd which restarts needs no middlewared to be up. Everything is a whole
+statement, never a difference: the newest message of a kind is the truth, and a process that (re)connects is sent all
+of them again.
+
+    middlewared -> fenced   Hello, Settings, Begin, Force, Write, Resign
+    carpd       -> fenced   Hello, Heard, Carp
+    fenced      -> both     Standing
+    fenced      -> carpd    Settings
+    fenced      -> middlewared   Written, Carp
+
+Times are CLOCK_BOOTTIME seconds of this controller; all three processes share it. They never leave the controller.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from middlewared.kernel.facts import Node, PairRecord, Vip
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
+    """The first packet of a client: which of the two it is."""
+
+    who: Literal["carpd", "middlewared"]
+    pid: int
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
+    """What the configuration says to the two small processes.
+
+    paired: False = never paired, no HA; then fenced stands SINGLE in the term `single_term`.
+    key: the cluster's key; carpd derives one for adverts and one for heartbeats from it.
+    disabled: failover is switched off: nobody claims of itself.
+    default_node: who claims when both are there and none owns.
+    timeout_s: how long a lost network must stay lost before a handover.
+    """
+
+    paired: bool
+    cluster_id: str
+    key: bytes
+    disabled: bool
+    default_node: Node
+    timeout_s: float
+    single_term: int
+    vips: tuple[Vip, ...]
+
+
+class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
+    """middlewared started (again): if this controller owns, it must own in a new term. Answer: Standing."""
+
+
+class Force(msgspec.Struct, frozen=True, kw_only=True, tag="force"):
+    """failover.force_master: claim although the rules would wait or refuse. Answered by Standing."""
+
+
+class Resign(msgspec.Struct, frozen=True, kw_only=True, tag="resign"):
+    """Give the term up in good order: VIP down, reservation released. why: for the log and for status."""
+
+    why: str
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True, tag="write"):
+    """Write the record, in the current term only. Answered by Written with the same id."""
+
+    id: int
+    record: PairRecord
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True, tag="written"):
+    """ok: a majority of the voters holds the record. Otherwise why says which refused or were silent."""
+
+    id: int
+    ok: bool
+    why: str = ""
+
+
+class PeerWord(msgspec.Struct, frozen=True, kw_only=True, tag="peer"):
+    """What the peer said of itself in its last authentic interlink heartbeat.
+
+    owner: it holds the term. term: the highest it knows. links_up: every interface with a VIP has carrier.
+    hears_us: it heard our heartbeat lately (both directions work). settled: it may claim if nobody owns.
+    resigned: it gave its term up and asks us to take it.
+    """
+
+    boot_id: str
+    term: int
+    owner: bool
+    links_up: bool
+    hears_us: bool
+    settled: bool
+    resigned: bool
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True, tag="heard"):
+    """Signs of the peer's life that carpd saw, and the state of our own links.
+
+    *_at: when the last authentic one came; None: never since carpd started (see since).
+    carrier: of the interlink; carrier_since: when it last changed.
+    links_up: every interface with a VIP has carrier; links_since: when that last changed.
+    peer: what the last heartbeat said.
+    """
+
+    since: float
+    interlink_at: float | None
+    advert_at: float | None
+    carrier: bool
+    carrier_since: float
+    links_up: bool
+    links_since: float
+    peer: PeerWord | None
+
+
+class CarpState(msgspec.Struct, frozen=True, kw_only=True):
+    """One VIP's group on this controller. rivals, rejected: counts since carpd started."""
+
+    vhid: int
+    address: str
+    state: Literal["INIT", "BACKUP", "MASTER"]
+    since: float
+    rivals: int
+    rejected: int
+    why: str
+
+
+class Carp(msgspec.Struct, frozen=True, kw_only=True, tag="carp"):
+    """The state of every VIP; sent at each change. scheduling: what real-time treatment carpd got."""
+
+    vips: tuple[CarpState, ...]
+    scheduling: str
+
+
+Role: TypeAlias = Literal["WAITING", "SINGLE", "OWNER", "STANDBY"]
+
+
+class VoterState(msgspec.Struct, frozen=True, kw_only=True):
+    """One shared disk as fenced last saw it. owner None: free; reachable False: the rest is old."""
+
+    name: str
+    reachable: bool
+    term: int
+    owner: Node | None
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
+    """Where this controller stands; sent at each change and on connecting.
+
+    role: WAITING = no settings yet, or booting and not settled. term: the highest term known; as OWNER, ours.
+    why: one sentence, from the rule that decided. record: as read at the last claim or by the standby since.
+    peer_*_at: last sign of the peer by each channel, None = never.
+    resigned: we gave the term up and the peer has not taken it yet.
+    """
+
+    role: Role
+    term: int
+    since: float
+    why: str
+    rule: str
+    record: PairRecord | None
+    voters: tuple[VoterState, ...]
+    peer_interlink_at: float | None
+    peer_advert_at: float | None
+    peer_disk_at: float | None
+    settled: bool
+    resigned: bool
+    scheduling: str
+
+
+ToFenced: TypeAlias = Hello | Settings | Begin | Force | Resign | Write | Heard | Carp
+FromFenced: TypeAlias = Standing | Settings | Written | Carp
+
+_to_fenced: msgspec.json.Decoder[ToFenced] = msgspec.json.Decoder(ToFenced)
+_from_fenced: msgspec.json.Decoder[FromFenced] = msgspec.json.Decoder(FromFenced)
+
+MAX_PACKET = 128 * 1024
+
+
+def encode(message: ToFenced | FromFenced) -> bytes:
+    return msgspec.json.encode(message)
+
+
+def decode_to_fenced(packet: bytes) -> ToFenced:
+    """Raises msgspec.DecodeError for a packet of the wrong form."""
+    return _to_fenced.decode(packet)
+
+
+def decode_from_fenced(packet: bytes) -> FromFenced:
+    """Raises msgspec.DecodeError for a packet of the wrong form."""
+    return _from_fenced.decode(packet)

@@ -1,0 +1,1 @@
+"""log.db and state.db: what is durable on this controller."""

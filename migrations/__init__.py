@@ -1,0 +1,1 @@
+"""Schemas of log.db and state.db, owned by alembic."""

@@ -1,0 +1,1 @@
+"""The product's own plugins; importable as middlewared_plugins."""
