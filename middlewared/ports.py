@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeAlias
-
-import msgspec
+from typing import Literal, Protocol
 
 from middlewared.kernel.facts import Node, PairRecord
+from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
+
+__all__ = ["Answer", "Clock", "Denied", "Granted", "Holding", "Host", "Silent", "Voter"]
 
 
 class Clock(Protocol):
@@ -18,35 +19,6 @@ class Clock(Protocol):
         ...
 
     def wall_ns(self) -> int: ...
-
-
-class Holding(msgspec.Struct, frozen=True, kw_only=True):
-    """What a voter says of its register. owner None: free. generation: rises at every change."""
-
-    term: int
-    owner: Node | None
-    generation: int
-
-
-class Granted(msgspec.Struct, frozen=True):
-    """The register now holds what was asked, and did so durably before this was said."""
-
-    holding: Holding
-
-
-class Denied(msgspec.Struct, frozen=True):
-    """The register is unchanged; this is what it holds."""
-
-    holding: Holding
-
-
-class Silent(msgspec.Struct, frozen=True):
-    """No answer within the deadline: the register may or may not have changed."""
-
-    why: str
-
-
-Answer: TypeAlias = Granted | Denied | Silent
 
 
 class Voter(Protocol):

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-PURE = {"kernel", "protocol", "plugin", "ports", "plugins"}
+PURE = {"kernel", "protocol", "plugin", "ports", "plugins", "sim"}
 BANNED = {
     "asyncio",
     "datetime",
@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "migrations": {"kernel", "store", "migrations", "plugins"},
     "engine": {"kernel", "protocol", "plugin", "ports", "store", "engine", "config"},
     "shell": {"kernel", "protocol", "ports", "config", "shell"},
+    "sim": {"kernel", "protocol", "ports", "sim"},
     "client": {"kernel", "protocol", "shell", "client"},
     "midclt": {"client", "midclt"},
     "fenced": {"kernel", "protocol", "ports", "config", "shell", "fenced"},

@@ -30,6 +30,7 @@ class PairRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The record on the shared disks: who may write, and what a successor's log must reach.
 
     in_sync: the controllers whose logs hold every event that was ever answered. Only the owner of `term` writes it.
+    serial: counts the writes within a term, set by fenced; of two records the higher (term, serial) is the later.
     """
 
     term: int
@@ -37,3 +38,4 @@ class PairRecord(msgspec.Struct, frozen=True, kw_only=True):
     in_sync: tuple[Node, ...]
     committed_seq: int
     committed_hash: bytes
+    serial: int = 0
