@@ -1,0 +1,205 @@
+"""One controller's side of the replicated log: a machine with one door.
+
+Theory
+------
+The owner of a term is the only writer. Its records go to its own disk and to the peer side by side; the **commit
+index** is what is durable on every member of `in_sync`, and nothing is visible before it covers it. `in_sync` stands in
+the record on the shared disks, and a successor may open the configuration only if it stands there itself and its log
+reaches the record's committed position.
+
+Rules, each the answer to a way of losing an answered write:
+
+* The record is written *before* what it allows: {me} before the first reply without the peer, {me, peer} before the
+  first reply at level `pair`.
+* The standby acknowledges the position that its store read back after the commit, never what it received.
+* A gap, or a record that does not follow, ends the line; it begins again from HELLO. Nothing is patched.
+* A tail that the owner does not have is cut only after it lies in quarantine. A tail that holds an event known to be
+  answered at level `pair` is a broken invariant: the controller halts and cuts nothing.
+* An owner that restarts first asks the peer in sync for its tail: the peer may hold records of this owner's last term
+  that never reached its own disk.
+* An owner whose log does not reach the record opens nothing. It adopts the tail of the peer that does, or is forced,
+  which names the loss.
+
+The machine is one of three things at a time: an Owner (replication_owner), a Standby (replication_standby), or halted,
+which only a restart by an operator ends.
+
+Not handled here: who owns (failover), snapshots, and what events mean. The log matching is Raft's (Ongaro and
+Ousterhout 2014, section 5.3); the commit rule is not a majority of logs but primary-backup with the shared disks as
+the register of the configuration.
+
+The caller performs the actions in order and feeds back what became of them: Store -> Stored, Read -> Records,
+WriteRecord -> Written, Cut -> CutDone or Broken.
+"""
+
+from __future__ import annotations
+
+from middlewared.kernel.errors import Diverged
+from middlewared.kernel.event import Position
+from middlewared.protocol import replication_frames as frames
+from middlewared.protocol.replication_frames import History, Identity
+from middlewared.protocol.replication_log import Line, LogEnds
+from middlewared.protocol.replication_owner import Owner
+from middlewared.protocol.replication_standby import Standby
+from middlewared.protocol.replication_values import (
+    Action,
+    Applied,
+    Broken,
+    Close,
+    CutDone,
+    DropLink,
+    Got,
+    Halt,
+    LinkDown,
+    LinkUp,
+    Message,
+    Owning,
+    Proposed,
+    Records,
+    Standing,
+    Stored,
+    Tick,
+    Written,
+)
+
+
+class Replica:
+    """The machine. `now` is CLOCK_BOOTTIME in seconds, handed in with every message.
+
+    head, history: of this controller's log. committed: the last position known committed; pair_seq: likewise at pair.
+    """
+
+    def __init__(
+        self, identity: Identity, head: Position, history: History, committed: Position, pair_seq: int
+    ) -> None:
+        self.identity = identity
+        self.log = LogEnds(head, history, committed, pair_seq)
+        self.line = Line()
+        self.side: Owner | Standby = Standby(self.log, self.line, 0)
+        self.halted: str | None = None
+        self.peer_identity: Identity | None = None
+
+    @property
+    def term(self) -> int:
+        return self.side.term
+
+    def deadline(self) -> float | None:
+        """When to send a Tick, in CLOCK_BOOTTIME seconds; None: not needed."""
+        return None if self.halted else self.side.deadline()
+
+    def receive(self, message: Message, now: float) -> tuple[Action, ...]:
+        """Take one message; perform the returned actions in order."""
+        self.line.actions = []
+        if self.halted is None:
+            try:
+                self._take(message, now)
+                self.side.settle(now)
+            except Diverged as broken:
+                self._halt(str(broken))
+        elif isinstance(message, LinkUp):
+            self.line.up = True
+            self.line.drop(self.halted)
+        return tuple(self.line.actions)
+
+    def _take(self, message: Message, now: float) -> None:
+        side = self.side
+        match message:
+            case Owning():
+                self._own(message, now)
+            case Standing():
+                self._stand(message)
+            case LinkUp():
+                self.line.up = True
+                self.line.send(frames.Hello(self.identity))
+            case LinkDown():
+                self._line_down()
+            case Got():
+                self._got(message.frame, now)
+            case Proposed() if isinstance(side, Owner):
+                side.propose(message.records)
+            case Stored():
+                self.log.stored(message.head)
+                side.stored()
+            case Records():
+                side.have_read(message)
+            case Written() if isinstance(side, Owner):
+                side.written(message, now)
+            case CutDone():
+                self.log.was_cut(message.head, message.history)
+                side.cut_done()
+            case Broken():
+                raise Diverged(message.why)
+            case Applied():
+                self.log.applied_seq = message.seq
+                if isinstance(side, Standby):
+                    side.applied(now)
+            case Tick() | Proposed() | Written():
+                pass
+
+    def _own(self, tenure: Owning, now: float) -> None:
+        if tenure.term < self.term:
+            return
+        if isinstance(self.side, Owner):
+            if tenure.term == self.side.term:
+                return
+            self.line.act(Close(f"term {tenure.term} begins"))
+        self.side = Owner(self.log, self.line, self.identity.node, tenure, now)
+
+    def _stand(self, message: Standing) -> None:
+        if isinstance(self.side, Owner):
+            self.line.act(Close(f"this controller no longer owns; the highest term known is {message.term}"))
+            self.side = Standby(self.log, self.line, message.term)
+        else:
+            self.side.term = max(self.side.term, message.term)
+
+    def _got(self, frame: frames.Frame, now: float) -> None:
+        if isinstance(frame, frames.Hello):
+            self._greet(frame.identity)
+        elif isinstance(frame, frames.Refuse):
+            self.line.act(DropLink(f"the peer refuses: {frame.why}"))
+            self._line_down()
+        elif not self.line.greeted:
+            self.line.drop(f"{type(frame).__name__} before HELLO")
+            self._line_down()
+        elif isinstance(frame, frames.Stale):
+            self._outranked(frame.term)
+        elif frame.term < self.term:
+            self.line.send(frames.Stale(self.term))
+        elif isinstance(self.side, Owner):
+            if frame.term > self.side.term:
+                self._outranked(frame.term)
+            else:
+                self.side.got(frame, now)
+        else:
+            self.side.got(frame)
+            if not self.line.up:
+                self._line_down()
+
+    def _greet(self, identity: Identity) -> None:
+        why = frames.why_refused(self.identity, identity)
+        if why is not None:
+            self.line.drop(why)
+            self._line_down()
+            return
+        self.peer_identity = identity
+        self.line.greeted = True
+        if isinstance(self.side, Owner):
+            self.side.lead()
+
+    def _outranked(self, term: int) -> None:
+        """A higher term lives. fenced will say so in a moment; until then nothing more is promised."""
+        if isinstance(self.side, Owner) and term > self.side.term:
+            self._stand(Standing(term))
+
+    def _line_down(self) -> None:
+        self.line.down()
+        self.peer_identity = None
+        self.side.line_down()
+
+    def _halt(self, why: str) -> None:
+        if isinstance(self.side, Owner):
+            self.line.act(Close(why))
+        self.halted = why
+        if self.line.up:
+            self.line.drop(why)
+        self._line_down()
+        self.line.act(Halt(why))

@@ -1,0 +1,182 @@
+"""The frames of the peer link, and the point up to which two logs are one.
+
+A frame is a 4-byte big-endian length and a msgpack body of at most 1 MiB. Records travel as their stored bytes.
+
+    both      HELLO   who I am and what I can read; sent first, checked once
+    owner     LEAD    I own `term`; tell me your history
+    standby   FOLLOW  my history, in answer to LEAD
+    owner     MATCH   up to here your log is mine; cut what lies beyond
+    owner     APPEND  records right after `prev`, and the commit index
+    standby   ACK     what my log holds, read back after its commit; what is applied
+    owner     COMMIT  the commit index, when no APPEND carries it within 20 ms
+    owner     FETCH   send me your records after this position (an owner that adopts)
+    standby   TAIL    they are these; the end of my log
+    both      STALE   your term is old: this one is known here
+    both      REFUSE  why this link can carry nothing; the link is closed after it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from middlewared.kernel.event import LOG_FORMAT, START, Position, Record
+from middlewared.kernel.facts import Node
+
+PROTOCOL = 1
+MAX_FRAME = 1024 * 1024
+BATCH_RECORDS = 512
+BATCH_BYTES = 512 * 1024
+
+
+class TermEnd(NamedTuple):
+    """The last record that a log holds of one term."""
+
+    term: int
+    seq: int
+    hash: bytes
+
+
+History: TypeAlias = tuple[TermEnd, ...]
+"""Every term of a log, oldest first."""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a controller is to its peer. catalogue: digest of the event kinds known; key_ids: of secrets in events."""
+
+    cluster_id: str
+    node: Node
+    catalogue: str
+    key_ids: tuple[str, ...] = ()
+    protocol: int = PROTOCOL
+    log_format_min: int = 1
+    log_format_max: int = LOG_FORMAT
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    identity: Identity
+
+
+class Lead(msgspec.Struct, frozen=True, tag="lead"):
+    term: int
+
+
+class Follow(msgspec.Struct, frozen=True, tag="follow"):
+    term: int
+    head: Position
+    history: History
+
+
+class Match(msgspec.Struct, frozen=True, tag="match"):
+    term: int
+    at: Position
+
+
+class Append(msgspec.Struct, frozen=True, tag="append"):
+    term: int
+    prev: Position
+    records: tuple[Record, ...]
+    commit_seq: int
+    pair_seq: int
+
+
+class Ack(msgspec.Struct, frozen=True, tag="ack"):
+    term: int
+    head: Position
+    applied_seq: int
+
+
+class Commit(msgspec.Struct, frozen=True, tag="commit"):
+    term: int
+    commit_seq: int
+    pair_seq: int
+
+
+class Fetch(msgspec.Struct, frozen=True, tag="fetch"):
+    term: int
+    after: Position
+
+
+class Tail(msgspec.Struct, frozen=True, tag="tail"):
+    term: int
+    prev: Position
+    records: tuple[Record, ...]
+    head: Position
+
+
+class Stale(msgspec.Struct, frozen=True, tag="stale"):
+    term: int
+
+
+class Refuse(msgspec.Struct, frozen=True, tag="refuse"):
+    why: str
+
+
+Frame: TypeAlias = Hello | Lead | Follow | Match | Append | Ack | Commit | Fetch | Tail | Stale | Refuse
+
+_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+
+
+def encode(frame: Frame) -> bytes:
+    """The body of a frame, without its length."""
+    return msgspec.msgpack.encode(frame)
+
+
+def decode(body: bytes) -> Frame:
+    """Raises msgspec.DecodeError for a body of the wrong form."""
+    return _decoder.decode(body)
+
+
+def why_refused(mine: Identity, theirs: Identity) -> str | None:
+    """Why these two cannot be a pair; None if they can.
+
+    A catalogue that differs refuses nothing: an unknown kind is stored and not applied.
+    """
+    if theirs.protocol != mine.protocol:
+        return f"peer speaks link protocol {theirs.protocol}, this controller {mine.protocol}"
+    if theirs.cluster_id != mine.cluster_id:
+        return f"peer belongs to cluster {theirs.cluster_id}, this controller to {mine.cluster_id}"
+    if theirs.node == mine.node:
+        return f"both controllers say that they are {mine.node}"
+    if theirs.key_ids != mine.key_ids:
+        return f"peer holds the keys {theirs.key_ids}, this controller {mine.key_ids}"
+    if max(theirs.log_format_min, mine.log_format_min) > min(theirs.log_format_max, mine.log_format_max):
+        return (
+            f"peer reads log formats {theirs.log_format_min}-{theirs.log_format_max}, "
+            f"this controller {mine.log_format_min}-{mine.log_format_max}"
+        )
+    return None
+
+
+def match_point(mine: History, theirs: History) -> tuple[int, int]:
+    """The highest (term, seq) that both logs hold; (0, 0) if none.
+
+    A term has one writer and its records are dense, so both logs hold the same records of a common term up to the
+    shorter end. Whether that is true of these bytes is for the hash at the point to say.
+    """
+    ends = {end.term: end.seq for end in mine}
+    for end in reversed(theirs):
+        if end.term in ends:
+            return end.term, min(end.seq, ends[end.term])
+    return START.term, START.seq
+
+
+def hash_at(history: History, seq: int) -> bytes | None:
+    """The hash at `seq` if a term ends there."""
+    return next((end.hash for end in history if end.seq == seq), None)
+
+
+def batches(records: Sequence[Record]) -> Iterator[tuple[Record, ...]]:
+    """Cut records into pieces that fit a frame."""
+    piece: list[Record] = []
+    size = 0
+    for record in records:
+        if piece and (len(piece) == BATCH_RECORDS or size + len(record.payload) > BATCH_BYTES):
+            yield tuple(piece)
+            piece, size = [], 0
+        piece.append(record)
+        size += len(record.payload) + 256
+    if piece:
+        yield tuple(piece)

@@ -1,0 +1,88 @@
+"""What the replication machine knows of its own log and of the line to the peer; shared by owner and standby."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from middlewared.kernel.event import Position, Record
+from middlewared.protocol import replication_frames as frames
+from middlewared.protocol.replication_frames import History, TermEnd
+from middlewared.protocol.replication_values import Action, Committed, DropLink, Send, Store
+
+
+class LogEnds:
+    """The ends of one log, in the order committed <= head <= tip.
+
+    head: durable, as the store read it back. tip: given to the store, perhaps not durable yet. committed: covered by
+    the commit index. pair_seq: the highest seq known to have been committed at level pair. applied_seq: in the state.
+    """
+
+    def __init__(self, head: Position, history: History, committed: Position, pair_seq: int) -> None:
+        self.head = head
+        self.tip = head
+        self.committed = committed
+        self.pair_seq = pair_seq
+        self.applied_seq = committed.seq
+        self._history = list(history)
+        self._storing: deque[tuple[Record, ...]] = deque()
+
+    @property
+    def history(self) -> History:
+        return tuple(self._history)
+
+    def storing(self, records: tuple[Record, ...]) -> None:
+        self._storing.append(records)
+        self.tip = records[-1].position
+
+    def stored(self, head: Position) -> None:
+        """Everything up to `head` is durable."""
+        while self._storing and self._storing[0][-1].seq <= head.seq:
+            for record in self._storing.popleft():
+                self._extend(TermEnd(record.term, record.seq, record.hash))
+        self.head = head
+
+    def _extend(self, end: TermEnd) -> None:
+        if self._history and self._history[-1].term == end.term:
+            self._history[-1] = end
+        else:
+            self._history.append(end)
+
+    def was_cut(self, head: Position, history: History) -> None:
+        self.head = self.tip = head
+        self._history = list(history)
+        self.applied_seq = min(self.applied_seq, head.seq)
+        if self.committed.seq > head.seq:
+            self.committed = head
+
+
+class Line:
+    """The line to the peer and the actions of the message under way. Frames go nowhere while the line is down."""
+
+    def __init__(self) -> None:
+        self.up = False
+        self.greeted = False
+        self.actions: list[Action] = []
+
+    def act(self, action: Action) -> None:
+        self.actions.append(action)
+
+    def send(self, frame: frames.Frame) -> None:
+        if self.up:
+            self.act(Send(frame))
+
+    def drop(self, why: str) -> None:
+        """Say why, and close."""
+        self.send(frames.Refuse(why))
+        self.act(DropLink(why))
+        self.down()
+
+    def down(self) -> None:
+        self.up = self.greeted = False
+
+    def store(self, log: LogEnds, records: tuple[Record, ...]) -> None:
+        self.act(Store(records))
+        log.storing(records)
+
+    def committed(self, log: LogEnds, position: Position, pair_seq: int) -> None:
+        log.committed, log.pair_seq = position, pair_seq
+        self.act(Committed(position.seq, pair_seq))

@@ -1,0 +1,318 @@
+"""The owner's side of the replicated log, for one term.
+
+    GATHERING   this log reaches the record, and the peer in sync may hold the end of our own last term:
+                it is asked for it, for at most GATHER_S
+    BEHIND      this log does not reach the record: nothing is opened until the peer's tail was adopted
+    OPEN        records are proposed, stored and shipped side by side, and committed
+
+Commit rule: durable here, and on every controller that the record names or may name. The record may name whoever was
+asked for while its write is under way or its outcome is unknown.
+
+The record leaves the peer out when the line closes, or when records are out and nothing was acknowledged for SILENT_S.
+It takes the peer in again when the line streams live and the peer is less than WINDOW behind; from the asking on,
+commits wait for it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from middlewared.kernel.errors import Diverged
+from middlewared.kernel.event import Position, Record
+from middlewared.kernel.facts import Node, PairRecord, other
+from middlewared.protocol import replication_frames as frames
+from middlewared.protocol.replication_log import Line, LogEnds
+from middlewared.protocol.replication_values import Cut, Open, Owning, Read, Records, WriteRecord, Written
+
+GATHER_S = 1.0
+SILENT_S = 0.25
+COMMIT_NOTICE_S = 0.02
+RETRY_S = 0.1
+WINDOW = 4096
+
+
+class Phase(enum.Enum):
+    GATHERING = "gathering"
+    BEHIND = "behind"
+    OPEN = "open"
+
+
+class Owner:
+    """Owns one term. A new term is a new Owner: nothing is carried over but the log."""
+
+    def __init__(self, log: LogEnds, line: Line, node: Node, tenure: Owning, now: float) -> None:
+        self.log = log
+        self.line = line
+        self.node = node
+        self.peer = other(node)
+        self.term = tenure.term
+        self.alone = tenure.alone
+        self.phase = Phase.GATHERING
+        self.why = ""
+        self.synced: frozenset[Node] = frozenset(tenure.record.in_sync if tenure.record else ())
+        self.acked: Position | None = None
+        self.peer_applied_seq = 0
+        # opening
+        self._gather_until: float | None = now + GATHER_S
+        self._adopted = 0
+        # streaming
+        self._streaming = False
+        self._reading = False
+        self._expected: bytes | None = None
+        self._sent = log.tip
+        self._silent_since: float | None = None
+        self._silent = False
+        self._patience_until = now + GATHER_S
+        self._notice_at: float | None = None
+        # the record
+        self._maybe: frozenset[Node] = frozenset()
+        self._asked: tuple[int, frozenset[Node]] | None = None
+        self._asks = 0
+        self._retry_at: float | None = None
+        self._begin(tenure, now)
+
+    def deadline(self) -> float | None:
+        times = [self._gather_until, self._retry_at, self._notice_at]
+        if self._silent_since is not None and not self._silent:
+            times.append(self._silent_since + SILENT_S)
+        if self.phase is Phase.OPEN and not self._streaming and self.peer in self.synced and self._asked is None:
+            times.append(self._patience_until)
+        return min((t for t in times if t is not None), default=None)
+
+    # --- opening ---
+
+    def _begin(self, tenure: Owning, now: float) -> None:
+        lacks = None if tenure.alone or tenure.forced else self._lacks(tenure)
+        if lacks is not None:
+            self.phase, self.why = Phase.BEHIND, lacks
+            self._gather_until = None
+        elif tenure.forced or not self._peer_may_hold_ours(tenure):
+            self._open(now)
+        self.lead()
+
+    def _lacks(self, tenure: Owning) -> str | None:
+        """Why this log may not open the configuration; None if it may."""
+        record = tenure.record
+        if self.log.head.seq == 0:
+            return "the log of this controller is empty and never followed the other's"
+        if record is None:
+            return None
+        if self.node not in record.in_sync:
+            return (
+                f"answered writes are known to controller {self.peer} alone; "
+                f"the log here ends at seq {self.log.head.seq}"
+            )
+        if record.committed_seq > 0 and tenure.hash_here != record.committed_hash:
+            return f"the log here does not hold the committed record {record.committed_seq}"
+        return None
+
+    def _peer_may_hold_ours(self, tenure: Owning) -> bool:
+        record = tenure.record
+        return record is not None and record.owner == self.node and self.peer in record.in_sync
+
+    def lead(self) -> None:
+        """Tell the peer who owns; it answers with its history."""
+        if self.line.greeted:
+            self.line.send(frames.Lead(self.term))
+
+    def _open(self, now: float) -> None:
+        self._gather_until = None
+        self.phase, self.why = Phase.OPEN, ""
+        self._patience_until = now + SILENT_S if self.line.greeted else now
+        self.line.act(Open(self.term, self._adopted))
+
+    def _gather(self, follow: frames.Follow, now: float) -> None:
+        """The peer told its history before this owner opened: adopt what it has, or cut what is not to be kept."""
+        log = self.log
+        term, seq = frames.match_point(log.history, follow.history)
+        if seq == log.head.seq:
+            self._fetch_or_open(follow.head.seq > seq, now)
+        elif self.phase is Phase.GATHERING:
+            self._open(now)
+            self.lead()
+        elif seq < log.pair_seq:
+            raise Diverged(
+                f"the peer's log leaves this one at seq {seq}, but seq {log.pair_seq} was answered at level pair; "
+                "nothing was cut"
+            )
+        else:
+            at = frames.hash_at(follow.history, seq) or frames.hash_at(log.history, seq) or b""
+            self.line.act(Cut(Position(seq, term, at)))
+
+    def _fetch_or_open(self, more: bool, now: float) -> None:
+        if more:
+            self._fetch()
+        elif self.phase is Phase.GATHERING or self.peer in self.synced:
+            self._open(now)
+            self.lead()
+
+    def _fetch(self) -> None:
+        self.line.send(frames.Fetch(self.term, self.log.head))
+
+    def _adopt(self, tail: frames.Tail, now: float) -> None:
+        if self.phase is Phase.OPEN or tail.prev != self.log.tip:
+            return
+        if tail.records:
+            self._adopted += len(tail.records)
+            self.line.store(self.log, tail.records)
+        else:
+            self._fetch_or_open(False, now)
+
+    # --- what happens ---
+
+    def line_down(self) -> None:
+        self._streaming = self._reading = False
+        self._silent_since = None
+        self.acked = None
+        self._patience_until = 0.0
+
+    def got(self, frame: frames.Frame, now: float) -> None:
+        """A frame of this term. Raises Diverged."""
+        match frame:
+            case frames.Follow() if self.phase is Phase.OPEN:
+                self._serve(frame)
+            case frames.Follow():
+                self._gather(frame, now)
+            case frames.Tail():
+                self._adopt(frame, now)
+            case frames.Ack() if self._streaming:
+                if self.acked is None or frame.head.seq > self.acked.seq:
+                    self._silent_since = None
+                    self._silent = False
+                self.acked = frame.head
+                self.peer_applied_seq = frame.applied_seq
+
+    def propose(self, records: tuple[Record, ...]) -> None:
+        live = self._streaming and not self._reading and self._sent == self.log.tip
+        self.line.store(self.log, records)
+        if live:
+            self._ship(records)
+
+    def stored(self) -> None:
+        if self.phase is not Phase.OPEN and self.log.head == self.log.tip:
+            self._fetch()
+
+    def cut_done(self) -> None:
+        self._sent = self.log.tip
+        self._fetch()
+
+    def written(self, message: Written, now: float) -> None:
+        if self._asked is None or self._asked[0] != message.id:
+            return
+        wanted = self._asked[1]
+        self._asked = None
+        if message.ok:
+            self.synced, self._maybe = wanted, frozenset()
+        else:
+            self._maybe |= wanted
+            self._retry_at = now + RETRY_S
+
+    def have_read(self, message: Records) -> None:
+        if not self._reading:
+            return
+        self._reading = False
+        if not self._streaming:
+            if self._expected is not None and message.at.hash != self._expected:
+                raise Diverged(f"the two logs hold different records at seq {message.at.seq}")
+            self._streaming = True
+            self._sent = message.at
+            self.line.send(frames.Match(self.term, message.at))
+        if message.at == self._sent:
+            self._ship(message.records)
+
+    def settle(self, now: float) -> None:
+        """Do what the last message, or the time, has made due."""
+        if self._gather_until is not None and now >= self._gather_until and self.log.head == self.log.tip:
+            self._open(now)
+        if self.phase is Phase.OPEN:
+            self._pump()
+            self._watch_peer(now)
+            self._commit(now)
+            self._wish(now)
+        if self._notice_at is not None and now >= self._notice_at:
+            self._notice_at = None
+            if self._streaming:
+                self.line.send(frames.Commit(self.term, self.log.committed.seq, self.log.pair_seq))
+
+    # --- streaming ---
+
+    def _serve(self, follow: frames.Follow) -> None:
+        """Find where the standby's log leaves this one; the read that follows proves it by the hash."""
+        _, seq = frames.match_point(self.log.history, follow.history)
+        self._expected = frames.hash_at(follow.history, seq)
+        self._streaming, self._reading = False, True
+        self._silent, self._silent_since = False, None
+        self.acked = None
+        self.line.act(Read(seq, frames.BATCH_RECORDS))
+
+    def _ship(self, records: tuple[Record, ...]) -> None:
+        for piece in frames.batches(records):
+            self.line.send(
+                frames.Append(self.term, self._sent, piece, self.log.committed.seq, self.log.pair_seq),
+            )
+            self._sent = piece[-1].position
+            self._notice_at = None
+
+    def _pump(self) -> None:
+        """Catch-up: read on from the disk, at most a window ahead of what is acknowledged."""
+        if not self._streaming or self._reading or self.acked is None:
+            return
+        if self._sent.seq < self.log.head.seq and self._sent.seq - self.acked.seq < WINDOW:
+            self._reading = True
+            self.line.act(Read(self._sent.seq, frames.BATCH_RECORDS))
+
+    def _watch_peer(self, now: float) -> None:
+        if not self._streaming or self.acked is None or self._sent.seq <= self.acked.seq:
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = now
+        elif now - self._silent_since >= SILENT_S:
+            self._silent = True
+
+    # --- the commit rule and the record ---
+
+    def _commit(self, now: float) -> None:
+        if not self.alone and self.node not in self.synced:
+            return
+        log = self.log
+        asked = self._asked[1] if self._asked else frozenset()
+        reached = log.head
+        if self.peer in self.synced | self._maybe | asked:
+            if not self._streaming or self.acked is None:
+                return
+            reached = min(log.head, self.acked, key=lambda position: position.seq)
+        if reached.seq > log.committed.seq:
+            self.line.committed(log, reached, reached.seq if self.peer in self.synced else log.pair_seq)
+            if self._streaming and self._notice_at is None:
+                self._notice_at = now + COMMIT_NOTICE_S
+
+    def _wish(self, now: float) -> None:
+        """Have the record say who is in sync, where it does not."""
+        if self.alone or self._asked is not None or (self._retry_at is not None and now < self._retry_at):
+            return
+        self._retry_at = None
+        wanted = self._wanted(now)
+        if wanted == self.synced and not self._maybe:
+            return
+        self._asks += 1
+        self._asked = (self._asks, wanted)
+        record = PairRecord(
+            term=self.term,
+            owner=self.node,
+            in_sync=tuple(sorted(wanted)),
+            committed_seq=self.log.committed.seq,
+            committed_hash=self.log.committed.hash,
+        )
+        self.line.act(WriteRecord(self._asks, record))
+
+    def _wanted(self, now: float) -> frozenset[Node]:
+        me, both = frozenset({self.node}), frozenset({self.node, self.peer})
+        if not self._streaming:
+            # Just opened, with the line up: the peer is about to follow.
+            return self.synced if self.peer in self.synced and now < self._patience_until else me
+        if self._silent:
+            return me
+        if self.peer in self.synced:
+            return both
+        near = self.acked is not None and self._sent == self.log.tip and self._sent.seq - self.acked.seq < WINDOW
+        return both if near else me

@@ -1,0 +1,140 @@
+"""The standby's side of the replicated log.
+
+    LEAD  -> FOLLOW, once nothing is on its way to the disk
+    MATCH -> ACK if the log ends there; Cut if it goes on; halt if what would be cut was answered at level pair
+    APPEND -> Store; Stored -> ACK, with the position that the store read back
+    COMMIT, or the index in APPEND -> Committed, never beyond what is durable here
+    FETCH -> Read; Records -> TAIL: an owner adopts what only this log holds
+
+A frame that does not fit ends the line.
+"""
+
+from __future__ import annotations
+
+from middlewared.kernel.errors import Diverged
+from middlewared.kernel.event import Position
+from middlewared.protocol import replication_frames as frames
+from middlewared.protocol.replication_log import Line, LogEnds
+from middlewared.protocol.replication_values import Cut, Read, Records
+
+APPLIED_NOTICE_S = 0.02
+
+
+class Standby:
+    """Follows the owner of `term`, whoever it turns out to be."""
+
+    def __init__(self, log: LogEnds, line: Line, term: int) -> None:
+        self.log = log
+        self.line = line
+        self.term = term
+        self._lead_waits = False
+        self._following = False
+        self._fetched: Position | None = None
+        self._announced = (0, 0)
+        self._ack_at: float | None = None
+
+    @property
+    def following(self) -> bool:
+        """The owner's records arrive here and follow this log."""
+        return self._following
+
+    def deadline(self) -> float | None:
+        return self._ack_at
+
+    def line_down(self) -> None:
+        self._following = self._lead_waits = False
+        self._ack_at = None
+
+    def got(self, frame: frames.Frame) -> None:
+        """A frame of this term or a higher one. Raises Diverged."""
+        match frame:
+            case frames.Lead():
+                self.term = frame.term
+                self._following = False
+                self._lead_waits = True
+                self._answer_lead()
+            case frames.Match():
+                self._matched(frame.at)
+            case frames.Append() if self._following:
+                self._append(frame)
+            case frames.Commit() if self._following:
+                self._announce(frame.commit_seq, frame.pair_seq)
+            case frames.Fetch():
+                self._fetched = frame.after
+                self.line.act(Read(frame.after.seq, frames.BATCH_RECORDS))
+            case _:
+                self.line.drop(f"{type(frame).__name__} before MATCH")
+
+    def stored(self) -> None:
+        self._follow_commit()
+        self._acknowledge()
+        self._answer_lead()
+
+    def cut_done(self) -> None:
+        self._announced = (self.log.committed.seq, self.log.pair_seq)
+        if self.line.greeted:
+            self._follow()
+
+    def have_read(self, message: Records) -> None:
+        if message.at == self._fetched:
+            first = next(frames.batches(message.records), ())
+            self.line.send(frames.Tail(self.term, message.at, first, self.log.head))
+
+    def applied(self, now: float) -> None:
+        """The owner is told within APPLIED_NOTICE_S, unless an ACK for records tells it sooner."""
+        if self._following and self._ack_at is None:
+            self._ack_at = now + APPLIED_NOTICE_S
+
+    def settle(self, now: float) -> None:
+        if self._ack_at is not None and now >= self._ack_at:
+            self._acknowledge()
+
+    def _answer_lead(self) -> None:
+        """A history is told only when nothing is on its way to the disk."""
+        if self._lead_waits and self.log.tip == self.log.head:
+            self._lead_waits = False
+            self.line.send(frames.Follow(self.term, self.log.head, self.log.history))
+
+    def _matched(self, at: Position) -> None:
+        log = self.log
+        if at == log.head:
+            self._follow()
+        elif at.seq >= log.head.seq:
+            raise Diverged(f"the owner's log and this one hold different records at seq {at.seq}")
+        elif at.seq < log.pair_seq:
+            raise Diverged(
+                f"the owner's log leaves this one at seq {at.seq}, but seq {log.pair_seq} was answered at level pair; "
+                "nothing was cut"
+            )
+        else:
+            self.line.act(Cut(at))
+
+    def _follow(self) -> None:
+        self._following = True
+        self._acknowledge()
+
+    def _append(self, frame: frames.Append) -> None:
+        if frame.prev != self.log.tip:
+            self.line.drop(f"a gap: records after seq {frame.prev.seq}, but this log ends at {self.log.tip.seq}")
+            return
+        if frame.records:
+            self.line.store(self.log, frame.records)
+        self._announce(frame.commit_seq, frame.pair_seq)
+
+    def _announce(self, commit_seq: int, pair_seq: int) -> None:
+        self._announced = (commit_seq, pair_seq)
+        self._follow_commit()
+
+    def _follow_commit(self) -> None:
+        commit_seq, pair_seq = self._announced
+        log = self.log
+        reached = min(commit_seq, log.head.seq)
+        if reached > log.committed.seq:
+            # Below the head the hash is not at hand; a standby's committed position is only ever compared by seq.
+            position = log.head if reached == log.head.seq else Position(reached, self.term, b"")
+            self.line.committed(log, position, max(log.pair_seq, min(pair_seq, reached)))
+
+    def _acknowledge(self) -> None:
+        self._ack_at = None
+        if self._following:
+            self.line.send(frames.Ack(self.term, self.log.head, self.log.applied_seq))
