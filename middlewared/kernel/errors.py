@@ -3,6 +3,7 @@
     MiddlewareError
     ├── Refused            bad input: every (field, message, errno) found, not only the first
     ├── UnknownMethod      no such method
+    ├── TooManyCalls       one client has more calls under way than it may
     ├── CallFailed         a call that cannot be carried out: errno, reason, extra
     │   ├── NotAuthenticated     207
     │   ├── NotAuthorized        EACCES
@@ -13,7 +14,8 @@
     ├── LogDamaged         a stored record contradicts its hash, its place or its neighbours
     ├── Diverged           two logs differ below what both promised to keep
     ├── PortFailed         something outside (a file, netlink, a disk) refused; says for what purpose
-    └── BadBootFile        the boot file cannot be used; names the field
+    ├── BadBootFile        the boot file cannot be used; names the field
+    └── BadPlugin          a plugin cannot be loaded; names it and the rule that it breaks
 
 Wire codes are given in one place only, middlewared.protocol.rpc.
 """
@@ -49,6 +51,10 @@ class Refused(MiddlewareError):
 
 class UnknownMethod(MiddlewareError):
     """There is no method of that name."""
+
+
+class TooManyCalls(MiddlewareError):
+    """A client has more calls under way than it may; nothing of this one was done."""
 
 
 class CallFailed(MiddlewareError):
@@ -136,3 +142,7 @@ class PortFailed(MiddlewareError):
 
 class BadBootFile(MiddlewareError):
     """The boot file cannot be used; the message names the field and the reason."""
+
+
+class BadPlugin(MiddlewareError):
+    """A plugin cannot be loaded; the message names it and the rule that it breaks."""

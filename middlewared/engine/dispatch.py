@@ -1,0 +1,261 @@
+"""One call's way from the text to the text: who asks, may he, may this controller, then the handler.
+
+The order of the questions, the first that fails answers:
+
+    1. the text         not JSON, no request, too long, too deep      protocol.rpc_server
+    2. the method       is there none of that name?                   UnknownMethod
+    3. the client       not logged in, and the method is not public   NotAuthenticated
+    4. its roles        none of those that the method wants           NotAuthorized
+    5. this controller  a write where nothing may be written          NotActive, NoRole, ConfigBehind
+    6. the arguments    every fault at once                           Refused
+    7. the handler      decides; Refused again, or CallFailed
+
+A handler that does not wait is run without a task: its coroutine is stepped once, and only when it suspends does the
+caller learn (`suspended`) that it must find somebody else to read on. From then on a deadline holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import re
+import types
+import uuid
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from middlewared.engine.registry import Registry
+from middlewared.kernel.errors import (
+    CallFailed,
+    MiddlewareError,
+    NotAuthenticated,
+    NotAuthorized,
+    OutcomeUnknown,
+    Refused,
+    TooManyCalls,
+)
+from middlewared.kernel.facts import Node
+from middlewared.plugin import Command, Controller, ControllerFacts, Method, Noun
+from middlewared.ports import Host
+from middlewared.protocol import rpc
+from middlewared.protocol.rpc_server import Call, Limits, Table
+from middlewared.protocol.session import CALLS_LIMIT, Session
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+CALL_DEADLINE_S = 60.0
+LIMITS = Limits(size=1024 * 1024)
+LIMITS_BEFORE_LOGIN = Limits(size=64 * 1024, batch=20)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """A command's last record: its place in the log, and on how many controllers it is durable: `pair` or `single`."""
+
+    seq: int
+    term: int
+    durability: str
+
+
+class Engine(Protocol):
+    """What calls need of the only writer."""
+
+    def facts(self) -> ControllerFacts: ...
+
+    def gate_write(self) -> None:
+        """Raises NotActive, NoRole or ConfigBehind where this controller may not write."""
+        ...
+
+    def state(self, noun: Noun[S]) -> S: ...
+
+    async def execute(self, command: Command, *, actor: str, origin: str, request_id: str) -> Committed:
+        """Decide, make durable, commit, apply. Raises Refused, CallFailed, OutcomeUnknown."""
+        ...
+
+    def state_digest(self) -> tuple[int, str]: ...
+
+
+class Dispatcher:
+    """Answers texts.
+
+    node, controller, host: what handlers are given of this controller. new_id: makes request ids.
+    deadline_s: how long a call that waits may take.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        engine: Engine,
+        *,
+        node: Node,
+        controller: Controller,
+        host: Host,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        deadline_s: float = CALL_DEADLINE_S,
+    ) -> None:
+        self.registry = registry
+        self.engine = engine
+        self.node = node
+        self.controller = controller
+        self.host = host
+        self._new_id = new_id
+        self._deadline_s = deadline_s
+        self._table = Table(registry.methods)
+
+    async def answer(self, session: Session, text: bytes | str, suspended: Callable[[], None]) -> bytes | None:
+        """Carry out what `text` asks for, and return the text to send; None: nobody waits for an answer.
+
+        suspended: called when a call begins to wait, so that the next text can be read meanwhile; for a batch, whose
+        calls are carried out one after the other, perhaps more than once. Never raises for what a client sent.
+        """
+        frame = self._table.read(text, LIMITS if session.username is not None else LIMITS_BEFORE_LOGIN)
+        return frame.answer([await self._outcome(session, call, suspended) for call in frame.calls])
+
+    async def _outcome(self, session: Session, call: Call, suspended: Callable[[], None]) -> rpc.Outcome:
+        method = self.registry.methods[call.method]
+        context = Context(self, session, method, self._request_id(call.id))
+        try:
+            result = await self._carry_out(context, call, suspended)
+        except Refused as e:
+            return rpc.error_of(_under(method.takes, e))
+        except MiddlewareError as e:
+            return rpc.error_of(e)
+        except Exception:
+            log.exception("%s by %s failed (request %s)", method.name, context.actor, context.request_id)
+            return rpc.internal_error(f"see this controller's log for request {context.request_id}")
+        if context.committed is not None and session.options["durability"]:
+            done = context.committed
+            return rpc.Success(result, rpc.Meta(done.seq, done.term, done.durability))
+        return rpc.Success(result)
+
+    async def _carry_out(self, context: Context, call: Call, suspended: Callable[[], None]) -> object:
+        method, session = context.method, context.session
+        _authorise(method, session)
+        if method.kind == "write":
+            self.engine.gate_write()
+        args, kwargs = self.registry.parameters[method.name].bind(call.args, call.kwargs)
+        if session.calls_waiting >= CALLS_LIMIT:
+            raise TooManyCalls(f"{CALLS_LIMIT} calls of this client are under way")
+        handler: Coroutine[Any, Any, object] = method.handler(context, *args, **kwargs)  # type: ignore[assignment]
+        try:
+            first = handler.send(None)
+        except StopIteration as done:
+            return done.value
+        suspended()
+        return await self._wait(context, handler, first)
+
+    async def _wait(self, context: Context, handler: Coroutine[Any, Any, object], first: object) -> object:
+        context.session.calls_waiting += 1
+        try:
+            async with asyncio.timeout(self._deadline_s) as deadline:
+                return await _resume(handler, first)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            if context.method.kind == "write":
+                raise OutcomeUnknown(context.request_id) from None
+            reason = f"{context.method.name} did not answer within {self._deadline_s:g} s"
+            raise CallFailed(errno.ETIMEDOUT, reason) from None
+        finally:
+            context.session.calls_waiting -= 1
+
+    def _request_id(self, id_: rpc.Id) -> str:
+        return id_ if isinstance(id_, str) and _UUID.fullmatch(id_) else self._new_id()
+
+
+class Context:
+    """What a handler is given: plugin.Call."""
+
+    __slots__ = ("_dispatcher", "committed", "controller", "host", "method", "node", "request_id", "session")
+
+    def __init__(self, dispatcher: Dispatcher, session: Session, method: Method, request_id: str) -> None:
+        self._dispatcher = dispatcher
+        self.session = session
+        self.method = method
+        self.request_id = request_id
+        self.node = dispatcher.node
+        self.controller = dispatcher.controller
+        self.host = dispatcher.host
+        self.committed: Committed | None = None
+
+    @property
+    def actor(self) -> str:
+        """Who is written into the log as the author."""
+        return self.session.username or self.session.origin
+
+    def state(self, noun: Noun[S]) -> S:
+        return self._dispatcher.engine.state(noun)
+
+    async def query(self, method: str, *args: object) -> object:
+        registry = self._dispatcher.registry
+        plugin = registry.owners[self.method.name]
+        if method not in registry.needs[plugin]:
+            raise CallFailed(errno.EINVAL, f"Plugin {plugin} queries {method} and does not name it in its needs")
+        target = registry.methods[method]
+        positional, named = registry.parameters[method].bind(args, {})
+        inner = Context(self._dispatcher, self.session, target, self.request_id)
+        result: object = await target.handler(inner, *positional, **named)
+        return result
+
+    async def execute(self, command: Command) -> None:
+        if self.method.kind != "write":
+            raise CallFailed(errno.EPERM, f"{self.method.name} is declared as {self.method.kind} and may not write")
+        self.committed = await self._dispatcher.engine.execute(
+            command, actor=self.actor, origin=self.session.origin, request_id=self.request_id
+        )
+
+    def state_digest(self) -> tuple[int, str]:
+        return self._dispatcher.engine.state_digest()
+
+    def methods(self) -> Sequence[Method]:
+        return tuple(self._dispatcher.registry.methods.values())
+
+    def event_names(self) -> Sequence[str]:
+        return self._dispatcher.registry.collections
+
+
+def _authorise(method: Method, session: Session) -> None:
+    if session.username is None and not method.public:
+        raise NotAuthenticated
+    if method.local_only and not session.local_root:
+        raise NotAuthorized(f"{method.name} is for the unix socket, as root")
+    if not method.public and not session.may(method.roles):
+        raise NotAuthorized(f"{method.name} needs one of the roles {', '.join(method.roles)}")
+
+
+def _under(takes: str | None, refused: Refused) -> Refused:
+    """The same faults, each named as a part of the object that the method takes."""
+    if takes is None:
+        return refused
+    return Refused(
+        *(
+            (field if field == takes or field.startswith(takes + ".") else f"{takes}.{field}", message, number)
+            for field, message, number in refused.problems
+        )
+    )
+
+
+@types.coroutine
+def _resume(coroutine: Coroutine[Any, Any, object], first: object) -> Generator[object, object, object]:
+    """Go on with a coroutine that was stepped by hand and then asked to wait for `first`."""
+    asked = first
+    while True:
+        try:
+            answer = yield asked
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as e:
+            step = partial(coroutine.throw, e)
+        else:
+            step = partial(coroutine.send, answer)
+        try:
+            asked = step()
+        except StopIteration as done:
+            return done.value
