@@ -1,0 +1,386 @@
+"""One group: the table, the lease, and what no frame can do. Time is a number here; nothing waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from middlewared.protocol.carp import (
+    Action,
+    Announce,
+    CarpMachine,
+    DropVip,
+    Grant,
+    Group,
+    Message,
+    Packet,
+    RenewVip,
+    Report,
+    Revoke,
+    SendAdvert,
+    Stalled,
+    Start,
+    State,
+    TakeVip,
+    Tick,
+    Withdraw,
+)
+from middlewared.protocol.carp_election import PairedElection, PlainElection, counter_of, term_of
+from middlewared.protocol.carp_packet import Frame, Secret, decode, encode
+
+GROUP = Group(vhid=7, address="192.0.2.10", key=b"cluster", advbase=0, advskew=26)
+SECRET = Secret(vhid=7, key=b"cluster", addresses=("192.0.2.10",))
+DEAD_S = 3 * 26 / 256
+PEER, SELF = "192.0.2.2", "192.0.2.1"
+A = TypeVar("A")
+
+
+def paired() -> CarpMachine:
+    return CarpMachine(GROUP, PairedElection(), 0.0)
+
+
+def backup(term: int = 1) -> CarpMachine:
+    machine = paired()
+    machine.receive(Revoke(term=term, why="standby"), 0.0)
+    return machine
+
+
+def master(term: int = 5, now: float = 0.0) -> CarpMachine:
+    machine = paired()
+    machine.receive(Grant(term=term), now)
+    assert machine.state is State.MASTER
+    return machine
+
+
+def advert(term: int, at: float, *, secret: Secret = SECRET, advbase: int = 0, advskew: int = 26) -> Packet:
+    frame = Frame(vhid=7, advbase=advbase, advskew=advskew, counter=counter_of(term, at))
+    return Packet(data=encode(frame, secret), ttl=255, source=PEER)
+
+
+def only(kind: type[A], actions: Sequence[object]) -> list[A]:
+    return [action for action in actions if isinstance(action, kind)]
+
+
+def run(machine: CarpMachine, now: float, until: float) -> list[tuple[float, Action]]:
+    """Tick at each deadline, as the shell does."""
+    done: list[tuple[float, Action]] = []
+    while (deadline := machine.deadline()) is not None and deadline <= until:
+        now = max(now, deadline)
+        done += [(now, action) for action in machine.receive(Tick(), now)]
+    return done
+
+
+# Paired: becoming master
+
+
+def test_a_grant_takes_the_vip_advertises_and_announces_in_this_order() -> None:
+    actions = backup().receive(Grant(term=2), 1.0)
+    assert [type(action) for action in actions] == [TakeVip, SendAdvert, Announce, Report]
+    frame = decode(only(SendAdvert, actions)[0].data, 255, SECRET)
+    assert isinstance(frame, Frame)
+    assert term_of(frame.counter) == 2
+    assert (frame.advbase, frame.advskew) == (0, 26)
+
+
+def test_silence_of_the_peer_is_reported_once_and_changes_nothing() -> None:
+    machine = backup()
+    done = run(machine, 0.0, 60.0)
+    assert [type(action) for _, action in done] == [Report]
+    assert done[0][0] == DEAD_S
+    assert machine.state is State.BACKUP
+    machine.receive(advert(1, 70.0), 70.0)
+    assert len(run(machine, 70.0, 80.0)) == 1
+
+
+def test_adverts_put_the_silence_off() -> None:
+    machine = backup()
+    for step in range(1, 20):
+        assert run(machine, step * 0.1, step * 0.1) == []
+        machine.receive(advert(1, step * 0.1), step * 0.1)
+    assert machine.heard_at == 19 * 0.1
+
+
+def test_a_master_advertises_each_interval_and_renews_each_quarter_of_a_second() -> None:
+    done = run(master(), 0.0, 10.0)
+    adverts = [at for at, action in done if isinstance(action, SendAdvert)]
+    renewals = [at for at, action in done if isinstance(action, RenewVip)]
+    assert len(adverts) == int(10.0 / (26 / 256))
+    assert [round(at, 6) for at in renewals] == [0.25 * n for n in range(1, 41)]
+
+
+def test_the_announcement_is_repeated_after_a_takeover() -> None:
+    announced = [at for at, action in run(master(), 0.0, 10.0) if isinstance(action, Announce)]
+    assert announced == [0.1, 0.5, 1.0, 2.0]
+
+
+def test_a_further_term_is_taken_over_without_a_gap() -> None:
+    machine = master(term=5)
+    assert machine.receive(Grant(term=6), 0.1) == ()
+    assert machine.state is State.MASTER
+    sent = only(SendAdvert, [action for _, action in run(machine, 0.1, 0.2)])
+    frame = decode(sent[0].data, 255, SECRET)
+    assert isinstance(frame, Frame)
+    assert term_of(frame.counter) == 6
+
+
+def test_a_grant_that_an_advert_has_overtaken_is_refused() -> None:
+    machine = backup()
+    machine.receive(advert(9, 1.0), 1.0)
+    (report,) = machine.receive(Grant(term=8), 1.1)
+    assert report == Report("term 8 was granted, but term 9 is known")
+    assert machine.state is State.BACKUP
+
+
+# Paired: ceasing to be master
+
+
+def test_a_higher_term_drops_the_vip_at_once() -> None:
+    machine = master(term=5)
+    actions = machine.receive(advert(6, 0.1), 0.1)
+    assert isinstance(actions[0], DropVip)
+    assert machine.state is State.BACKUP
+
+
+def test_a_revocation_drops_the_vip_at_once() -> None:
+    machine = master(term=5)
+    assert isinstance(machine.receive(Revoke(term=6, why="demoted"), 0.1)[0], DropVip)
+    assert machine.status().why == "demoted"
+
+
+def test_with_fenced_gone_the_vip_is_dropped_and_nothing_is_believed() -> None:
+    machine = master(term=5)
+    assert isinstance(machine.receive(Withdraw(why="fenced is gone"), 0.1)[0], DropVip)
+    assert machine.state is State.INIT
+    assert machine.deadline() is None
+
+
+def test_absence_of_news_never_revokes() -> None:
+    machine = master()
+    run(machine, 0.0, 3600.0)
+    assert machine.state is State.MASTER
+
+
+def test_a_lower_or_equal_term_is_counted_and_answered_and_changes_nothing_whatever_its_advskew() -> None:
+    machine = master(term=5)
+    for count, term in ((1, 4), (2, 5)):
+        now = count * 0.2
+        machine.receive(Tick(), now)
+        actions = machine.receive(advert(term, now + 0.01, advbase=0, advskew=0), now + 0.01)
+        assert [type(action) for action in actions] == [SendAdvert, Announce, Report]
+        assert machine.state is State.MASTER
+        assert machine.rivals == count
+
+
+def test_a_flood_of_rivals_is_answered_once_an_interval() -> None:
+    machine = master(term=5)
+    answers = [machine.receive(advert(4, 0.05 + n / 1000), 0.05 + n / 1000) for n in range(50)]
+    assert sum(bool(actions) for actions in answers) == 1
+    assert machine.rivals == 50
+    assert 0.05 + 26 / 256 in [at for at, action in run(machine, 0.1, 0.2) if isinstance(action, Announce)]
+
+
+# Paired: the stall
+
+
+def test_a_late_renewal_is_never_made() -> None:
+    machine = master()
+    actions = machine.receive(Tick(), 0.76)
+    assert [type(action) for action in actions] == [DropVip, Report]
+    assert only(Report, actions)[0].stalled
+    assert machine.state is State.INIT
+
+
+def test_a_renewal_within_the_stall_is_made() -> None:
+    assert RenewVip(1.0) in master().receive(Tick(), 0.74)
+
+
+def test_whatever_was_queued_during_a_stall_is_not_believed() -> None:
+    for queued in (Grant(term=9), advert(4, 0.5), Tick()):
+        machine = master()
+        assert isinstance(machine.receive(queued, 10.0)[0], DropVip)
+        assert machine.state is State.INIT
+
+
+def test_after_a_stall_a_grant_waits_for_one_dead_time_of_listening() -> None:
+    machine = master(term=5)
+    machine.receive(Tick(), 10.0)
+    assert machine.receive(Grant(term=5), 10.01) == ()
+    assert machine.deadline() == 10.0 + DEAD_S
+    assert machine.receive(Tick(), 10.2) == ()
+    assert TakeVip(1.0) in machine.receive(Tick(), 10.0 + DEAD_S)
+
+
+def test_after_a_stall_a_successor_that_is_heard_makes_the_grant_void() -> None:
+    machine = master(term=5)
+    machine.receive(Tick(), 10.0)
+    machine.receive(Grant(term=5), 10.01)
+    machine.receive(advert(6, 10.1), 10.1)
+    assert machine.receive(Tick(), 10.0 + DEAD_S) == (Report("term 5 was granted, but term 6 is known"),)
+    assert machine.state is State.INIT
+
+
+def test_a_revocation_ends_a_grant_that_was_held_back() -> None:
+    machine = master(term=5)
+    machine.receive(Tick(), 10.0)
+    machine.receive(Grant(term=5), 10.01)
+    machine.receive(Revoke(term=6, why="standby"), 10.02)
+    assert TakeVip(1.0) not in [action for _, action in run(machine, 10.02, 20.0)]
+
+
+def test_a_stall_of_a_backup_makes_it_doubt_too() -> None:
+    machine = backup()
+    (report,) = machine.receive(Stalled(gap_s=3.0), 3.0)
+    assert isinstance(report, Report)
+    assert report.stalled
+    assert machine.state is State.INIT
+
+
+# Frames that must do nothing
+
+
+def test_forged_altered_and_replayed_frames_are_counted_by_reason_and_change_nothing() -> None:
+    machine = backup()
+    good = advert(3, 1.0)
+    machine.receive(good, 1.0)
+    before = (machine.state, machine.deadline(), machine.heard_at)
+    wrong_key = Secret(vhid=7, key=b"guess", addresses=("192.0.2.10",))
+    for packet in (
+        good,
+        advert(9, 2.0, secret=wrong_key),
+        Packet(data=good.data, ttl=254, source=PEER),
+        Packet(data=good.data[:20], ttl=255, source=PEER),
+        advert(2, 2.0),
+    ):
+        assert machine.receive(packet, 1.1) == ()
+    assert (machine.state, machine.deadline(), machine.heard_at) == before
+    assert dict(machine.rejected) == {
+        "counter does not rise": 2,
+        "bad digest": 1,
+        "TTL or hop limit is not 255": 1,
+        "truncated": 1,
+    }
+    assert machine.status().rejected == 5
+
+
+@given(st.binary(max_size=60), st.integers(0, 255))
+def test_no_bytes_without_the_key_move_a_master_or_a_backup(data: bytes, ttl: int) -> None:
+    for machine in (master(), backup()):
+        before = machine.state
+        assert machine.receive(Packet(data=data, ttl=ttl, source=PEER), 0.1) == ()
+        assert machine.state is before
+
+
+messages = st.one_of(
+    st.builds(Grant, term=st.integers(1, 4)),
+    st.builds(Revoke, term=st.integers(1, 4), why=st.just("standby")),
+    st.builds(Withdraw, why=st.just("fenced is gone")),
+    st.builds(Stalled, gap_s=st.just(2.0)),
+    st.builds(advert, st.integers(1, 4), st.floats(0, 50)),
+    st.just(Tick()),
+)
+
+
+@given(st.lists(st.tuples(messages, st.floats(0.001, 1.0)), max_size=60))
+def test_whatever_happens_a_paired_vip_is_held_only_by_grant_and_no_lease_is_renewed_late(
+    story: list[tuple[Message, float]],
+) -> None:
+    machine, now, held, extended_at, counters = paired(), 0.0, False, 0.0, [0]
+    granted_since_init = False
+    for message, wait in story:
+        now += wait
+        before = machine.state
+        granted_since_init |= isinstance(message, Grant)
+        for action in machine.receive(message, now):
+            if isinstance(action, TakeVip):
+                assert granted_since_init
+                held, extended_at = True, now
+            elif isinstance(action, RenewVip):
+                assert held
+                assert now - extended_at <= GROUP.stall_s
+                extended_at = now
+            elif isinstance(action, DropVip):
+                held = False
+            elif isinstance(action, SendAdvert):
+                assert machine.state is State.MASTER
+                counters.append(int.from_bytes(action.data[8:16]))
+        assert held == (machine.state is State.MASTER)
+        if machine.state is State.MASTER and before is not State.MASTER:
+            assert isinstance(message, Grant | Tick)
+        if machine.state is State.INIT and before is not State.INIT:
+            granted_since_init = False
+    assert counters == sorted(set(counters))
+
+
+# Plain
+
+
+def plain(advskew: int = 100) -> CarpMachine:
+    group = Group(vhid=7, address="192.0.2.10", key=b"cluster", advbase=1, advskew=advskew)
+    machine = CarpMachine(group, PlainElection(1 + advskew / 256, 3.0, SELF, 99), 0.0)
+    machine.receive(Start(), 0.0)
+    assert machine.state is State.BACKUP
+    return machine
+
+
+def foreign(advskew: int, counter: int = 12345, advbase: int = 1) -> Packet:
+    frame = Frame(vhid=7, advbase=advbase, advskew=advskew, counter=counter)
+    return Packet(data=encode(frame, SECRET), ttl=255, source=PEER)
+
+
+def test_in_plain_mode_silence_for_three_advbase_and_the_skew_makes_us_master() -> None:
+    machine = plain()
+    assert machine.deadline() == 3 + 100 / 256
+    assert TakeVip(1.0) in machine.receive(Tick(), 3 + 100 / 256)
+
+
+def test_in_plain_mode_a_worse_master_is_left_in_peace() -> None:
+    machine = plain(advskew=0)
+    for second in range(1, 10):
+        machine.receive(foreign(200), second)
+        assert run(machine, second, second + 0.9) == []
+
+
+def test_in_plain_mode_a_better_advert_makes_a_master_backup_with_a_parting_advert() -> None:
+    machine = plain()
+    run(machine, 0.0, 4.0)
+    actions = machine.receive(foreign(0), 4.0)
+    assert [type(action) for action in actions] == [DropVip, SendAdvert, Report]
+    assert machine.state is State.BACKUP
+
+
+def test_in_plain_mode_a_worse_advert_is_answered_by_a_master() -> None:
+    machine = plain()
+    run(machine, 0.0, 4.0)
+    assert [type(action) for action in machine.receive(foreign(200), 4.0)] == [SendAdvert, Announce, Report]
+
+
+def test_in_plain_mode_a_master_that_bows_out_is_followed_at_once() -> None:
+    machine = plain()
+    assert TakeVip(1.0) in machine.receive(foreign(255, advbase=255), 0.5)
+
+
+def test_in_plain_mode_an_orderly_end_drops_the_vip_and_bows_out() -> None:
+    machine = plain()
+    run(machine, 0.0, 4.0)
+    actions = machine.receive(Withdraw(why="ended"), 4.0)
+    assert isinstance(actions[0], DropVip)
+    frame = decode(only(SendAdvert, actions)[0].data, 255, SECRET)
+    assert isinstance(frame, Frame)
+    assert (frame.advbase, frame.advskew) == (255, 255)
+
+
+def test_in_plain_mode_a_grant_means_nothing() -> None:
+    machine = plain()
+    assert machine.receive(Grant(term=3), 0.1) == (Report("foreign routers know no terms"),)
+    assert machine.state is State.BACKUP
+
+
+def test_in_plain_mode_a_master_that_stood_still_listens_first() -> None:
+    machine = plain()
+    run(machine, 0.0, 4.0)
+    assert isinstance(machine.receive(Tick(), 20.0)[0], DropVip)
+    assert machine.state is State.BACKUP
+    assert machine.deadline() == 20.0 + 3 + 100 / 256
