@@ -28,7 +28,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     noun: ClassVar[str]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Noun(Generic[S]):
     """One thing that the configuration knows, and its whole life.
 

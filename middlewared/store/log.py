@@ -1,0 +1,153 @@
+"""log.db: the append-only log of events, durable before anybody is told.
+
+One thread appends; it owns the only connection that writes. Readers have connections of their own and see whole
+groups only. What is appended is checked against the head first, and the head is read back after the commit: a
+follower acknowledges that position and nothing else.
+
+A commit that fails ends this LogStore. After EIO the kernel may have dropped the pages that were to be written and
+call the next fsync a success; what is durable is known only from opening the file anew. Source: Rebello et al.,
+"Can Applications Recover from fsync Failures?", USENIX ATC 2020.
+
+The database refuses UPDATE and DELETE, and any INSERT but at the end (schema.py); the one way out is `cut`. Damage is
+looked for in the -wal file and the last records at every open, and in the whole log by `verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from middlewared.kernel.errors import Diverged, LogDamaged, PortFailed
+from middlewared.kernel.event import START, Position, Record, follows
+from middlewared.store import cut, records, schema, sqlite
+from middlewared.store.verify import refuse_lost_frames, verify
+
+TAIL = 256
+"""How many of the last records are checked at every open."""
+
+
+class LogStore:
+    """The open log. Everything is synchronous: `append` and `cut` belong to the writer's thread, the rest to any."""
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        self.path = path
+        self._engine = engine
+        self._writer = engine.connect()
+        self._readers = sqlite.reader(path)
+        self._head = self.head()
+        self._failed: str | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> LogStore:
+        """Open the log at `path`, made and migrated where it must be, and check its end.
+
+        Raises LogDamaged when the -wal file or the last records are not what was written, PortFailed when the file
+        cannot be opened or written, or was written by a newer build.
+        """
+        refuse_lost_frames(path)
+        with sqlite.sentences(path, f"open {path}"):
+            engine = sqlite.writer(path, "FULL")
+            schema.bring_current(engine, "log")
+            log = cls(path, engine)
+        log._check_tail()
+        return log
+
+    def close(self) -> None:
+        """Move the -wal file's content into the database and let go of both."""
+        self._readers.dispose()
+        self._writer.close()
+        self._engine.dispose()
+
+    def append(self, group: Sequence[Record]) -> Position:
+        """Make `group` durable in one transaction, and answer the head as it is read back from the database.
+
+        Raises Diverged, and stores nothing, when the records do not follow the head. Raises PortFailed when the
+        commit is not known to be durable; from then on every append does, until the log is opened anew.
+        """
+        self._refuse_after_failure()
+        expected = self._head
+        for record in group:
+            why = follows(record, expected)
+            if why is not None:
+                raise Diverged(f"{self.path}: a record that cannot follow seq {expected.seq} is refused: {why}")
+            expected = record.position
+        try:
+            with self._writer.begin():
+                records.put(self._writer, group, self._head)
+            with self._readers.connect() as connection:
+                self._head = records.head(connection)
+        except sqlite.Failure as e:
+            raise self._fail(e) from e
+        if self._head != expected:
+            raise self._fail(f"it ends at seq {self._head.seq} after a commit up to seq {expected.seq}")
+        return self._head
+
+    def head(self) -> Position:
+        """Where the log ends, as a reader sees it now."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.head(connection)
+
+    def since(self, seq: int, limit: int) -> list[Record]:
+        """The records after `seq`, in order, at most `limit` of them."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.since(connection, self.path, seq, limit)
+
+    def at(self, seq: int) -> Record | None:
+        """The record at `seq`, None if there is none."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.at(connection, self.path, seq)
+
+    def term_history(self) -> list[tuple[int, int, bytes]]:
+        """(term, last seq, its hash) of every term that the log holds, oldest first."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.term_history(connection)
+
+    def cuts(self) -> list[cut.Cut]:
+        """Every tail that was ever cut off, oldest first."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return cut.noted(connection)
+
+    def cut(self, after: Position, quarantine: Path, *, pair_seq: int = 0) -> cut.Cut | None:
+        """Set every record after `after` aside in the directory `quarantine`, and take it off the log.
+
+        pair_seq: the last seq known durable on both controllers. None when nothing comes after.
+        Raises Diverged when the tail holds a record that was acknowledged at level pair, or when `after` is not in
+        this log; PortFailed when the tail could not be set aside or taken off.
+        """
+        self._refuse_after_failure()
+        if after.seq < min(pair_seq, self._head.seq):
+            raise Diverged(f"{self.path}: seq {after.seq + 1} to {pair_seq} are durable on both, none of them is cut")
+        mine = self.at(after.seq)
+        if (START if mine is None else mine.position) != after:
+            raise Diverged(f"{self.path}: seq {after.seq} of term {after.term} is not in this log")
+        try:
+            done = cut.cut_tail(self._writer, self.path, after, quarantine)
+            self._head = self.head()
+        except sqlite.Failure as e:
+            raise self._fail(e) from e
+        return done
+
+    def verify(self, progress: Callable[[int], None] | None = None) -> Position:
+        """Walk the whole log; see verify.verify."""
+        return verify(self.path, progress)
+
+    def _refuse_after_failure(self) -> None:
+        if self._failed is not None:
+            raise PortFailed("commit the log", self._failed)
+
+    def _fail(self, cause: Exception | str) -> PortFailed:
+        self._failed = f"{self.path}: {getattr(cause, 'orig', None) or cause}"
+        return PortFailed("commit the log", self._failed)
+
+    def _check_tail(self) -> None:
+        first = max(self._head.seq - TAIL, 0)
+        anchor = self.at(first)
+        if anchor is None and first > 0:
+            raise LogDamaged(str(self.path), first, "the record is missing")
+        before = START if anchor is None else anchor.position
+        records.check_chain(self.since(first, TAIL), before, self.path)
+        ends = [Position(seq, term, hash_) for term, seq, hash_ in self.term_history()[-1:]] or [START]
+        if ends != [self._head]:
+            raise LogDamaged(str(self.path), self._head.seq, "the table of terms does not end with the log")

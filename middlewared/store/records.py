@@ -1,0 +1,84 @@
+"""Rows of log.db and the records that they hold: the only statements about table `event` besides the cut's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import ClauseElement, Connection, Row, insert, select
+from sqlalchemy.dialects.sqlite import dialect
+
+from middlewared.kernel.errors import LogDamaged
+from middlewared.kernel.event import START, Position, Record, follows
+from middlewared.store import schema
+
+
+def _sql(statement: ClauseElement) -> str:
+    # Given as text with tuples, a row costs half of what Core's dictionaries cost (docs/log.md has the figures).
+    return str(statement.compile(dialect=dialect(paramstyle="qmark")))
+
+
+_INSERT = _sql(insert(schema.event))
+_INSERT_TERM = _sql(insert(schema.term))
+_SELECT = _sql(select(schema.event))
+_HEAD = "SELECT seq, term, hash FROM event ORDER BY seq DESC LIMIT 1"
+_TERMS = """
+    SELECT ended.term, event.seq, event.hash
+    FROM (SELECT term, lead(first_seq) OVER (ORDER BY term) - 1 AS last FROM term) AS ended
+    JOIN event ON event.seq = coalesce(ended.last, (SELECT max(seq) FROM event))
+    ORDER BY ended.term
+"""
+
+
+def put(connection: Connection, records: Sequence[Record], before: Position) -> None:
+    """Insert `records` after `before`, and note the terms that begin with them."""
+    if not records:
+        return
+    connection.exec_driver_sql(_INSERT, [msgspec.structs.astuple(record) for record in records])
+    last = before.term
+    for record in records:
+        if record.term != last:
+            connection.exec_driver_sql(_INSERT_TERM, (record.term, record.seq))
+            last = record.term
+
+
+def head(connection: Connection) -> Position:
+    row = connection.exec_driver_sql(_HEAD).one_or_none()
+    return START if row is None else Position(*row)
+
+
+def since(connection: Connection, path: Path, seq: int, limit: int) -> list[Record]:
+    """The records after `seq`, at most `limit`. Raises LogDamaged for a value of the wrong type."""
+    rows = connection.exec_driver_sql(f"{_SELECT} WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))
+    return [_record(row, path) for row in rows]
+
+
+def at(connection: Connection, path: Path, seq: int) -> Record | None:
+    row = connection.exec_driver_sql(f"{_SELECT} WHERE seq = ?", (seq,)).one_or_none()
+    return None if row is None else _record(row, path)
+
+
+def term_history(connection: Connection) -> list[tuple[int, int, bytes]]:
+    """(term, last seq, hash) of every term, oldest first. Its cost is the number of terms, not of records."""
+    return [(term, last_seq, hash_) for term, last_seq, hash_ in connection.exec_driver_sql(_TERMS)]
+
+
+def check_chain(records: Sequence[Record], before: Position, path: Path) -> Position:
+    """The position after `records`, each of which must follow the one before. Raises LogDamaged at the first."""
+    for record in records:
+        why = follows(record, before)
+        if why is not None:
+            raise LogDamaged(str(path), before.seq + 1, why)
+        before = record.position
+    return before
+
+
+def _record(row: Row[Any], path: Path) -> Record:
+    values = tuple(row)
+    try:
+        return msgspec.convert(values, Record, builtin_types=(bytes,))
+    except msgspec.ValidationError as e:
+        seq = values[0] if isinstance(values[0], int) else 0
+        raise LogDamaged(str(path), seq, f"a column has the wrong type: {e}") from None

@@ -1,0 +1,119 @@
+"""The fixed tables of log.db and state.db, and how a file comes to the schema that this build knows.
+
+Alembic owns both schemas (`middlewared_migrations`, one directory each). Whether a file is current is one SELECT, so
+alembic, which takes longer to import than everything else here to run, is imported only when there is work for it.
+No migration rewrites an event: old shapes are lifted when they are read (kernel.event.Catalogue).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sqlalchemy import Column, Engine, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy.exc import OperationalError
+
+from middlewared.kernel.errors import PortFailed
+
+HEADS = {"log": "0001", "state": "0001"}
+"""The newest revision of each schema. A test compares it with the migrations."""
+
+log_metadata = MetaData()
+
+event = Table(
+    "event",
+    log_metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("term", Integer, nullable=False),
+    Column("origin", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("request_id", String, nullable=False),
+    Column("wall_ns", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("prev", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+"""The log. The columns stand in the order of kernel.event.Record."""
+
+term = Table(
+    "term",
+    log_metadata,
+    Column("term", Integer, primary_key=True, autoincrement=False),
+    Column("first_seq", Integer, nullable=False),
+)
+"""Where each term begins. It follows from `event`; without it the history of terms would be a scan of the log."""
+
+cut = Table(
+    "cut",
+    log_metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Integer, nullable=False),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("file", String, nullable=False),
+)
+"""Every tail that was set aside. at: wall clock, ns. digest: SHA-256 of the quarantine file. file: its name."""
+
+state_metadata = MetaData()
+
+applied = Table(
+    "applied",
+    state_metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Integer, nullable=False),
+    Column("term", Integer, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("pair_seq", Integer, nullable=False),
+)
+"""One row: the record up to which the log is folded into the projections, and the last seq known durable on both."""
+
+NO_DELETE = (
+    "CREATE TRIGGER event_no_delete BEFORE DELETE ON event "
+    "BEGIN SELECT RAISE(ABORT, 'the log is append-only: no DELETE'); END"
+)
+NO_UPDATE = (
+    "CREATE TRIGGER event_no_update BEFORE UPDATE ON event "
+    "BEGIN SELECT RAISE(ABORT, 'the log is append-only: no UPDATE'); END"
+)
+DENSE = (
+    # INSERT OR REPLACE fires no DELETE trigger, so the place of a new record is guarded by itself.
+    "CREATE TRIGGER event_dense BEFORE INSERT ON event "
+    "WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM event) "
+    "BEGIN SELECT RAISE(ABORT, 'the log is dense: INSERT only at its end'); END"
+)
+
+
+def bring_current(engine: Engine, which: Literal["log", "state"]) -> None:
+    """Migrate the file to this build's schema, in one transaction; nothing is done when it is there already.
+
+    Raises PortFailed when the file was written by a newer build.
+    """
+    found = revision(engine)
+    if found == HEADS[which]:
+        return
+    if found is not None and found > HEADS[which]:
+        raise PortFailed(f"open {which}.db", f"its schema {found} is newer than {HEADS[which]}, the one known here")
+
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", f"middlewared_migrations:{which}")
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def revision(engine: Engine) -> str | None:
+    """The schema's revision in the file; None where it holds none yet."""
+    with engine.connect() as connection:
+        try:
+            return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+        except OperationalError as e:
+            if "no such table" in str(e.orig):
+                return None
+            raise

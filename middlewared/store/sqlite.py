@@ -1,0 +1,136 @@
+"""How this product opens a SQLite file, and what SQLite's refusals mean here.
+
+A writer is one connection that begins every transaction with BEGIN IMMEDIATE, so that it waits for the file's lock at
+the start and never in the middle. Readers have connections of their own and never hold a writer up (WAL).
+
+Sources: sqlite.org/wal.html, sqlite.org/rescode.html, sqlite.org/uri.html (mode, immutable).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from middlewared.kernel.errors import LogDamaged, MiddlewareError, PortFailed
+
+BUSY_S = 5.0
+"""How long a connection waits for another's lock before it gives up."""
+
+_OUTSIDE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_AUTH,
+}
+"""Primary result codes that speak of the disk, the file system or another process; the others speak of the file."""
+
+Failure = (sqlite3.Error, DBAPIError)
+"""What a statement may raise, through SQLAlchemy or past it."""
+
+
+def writer(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> Engine:
+    """An engine whose transactions may write. Creates the file, in WAL mode; both survive the engine.
+
+    Raises PortFailed when the file or its directory cannot be written.
+    """
+    _must_be_writable(path)
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        return connection
+
+    return _engine(connect, "BEGIN IMMEDIATE")
+
+
+def reader(path: Path, *, untouched: bool = False) -> Engine:
+    """An engine that can only read.
+
+    untouched: leave no -wal or -shm file behind. It holds only while no other process has the file open, which is so
+    when there is no -wal file; otherwise it is ignored.
+    """
+    alone = untouched and not wal_of(path).exists()
+    uri = f"file:{quote(str(path.absolute()))}?" + ("immutable=1" if alone else "mode=ro")
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+    return _engine(connect, "BEGIN")
+
+
+def _engine(connect: object, begin: str) -> Engine:
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # The driver would begin by itself, and only before some statements.
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def wal_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def remove(path: Path) -> None:
+    """Delete a database whole, with the files that SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable: a new or renamed file may vanish in a power loss otherwise."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _must_be_writable(path: Path) -> None:
+    # SQLite says "unable to open database file" for all of this; the system's own word names the reason.
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        sync_directory(path.parent)
+    except OSError as e:
+        raise PortFailed(f"open {path}", e.strerror or str(e)) from None
+
+
+def meaning(error: Exception, path: Path, purpose: str, seq: int = 0) -> MiddlewareError:
+    """What an error of SQLite says: PortFailed for the disk or a lock, LogDamaged for the content of `path`.
+
+    purpose: what was tried. seq: the record that could not be read, 0 where it is the file as a whole.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _OUTSIDE:
+        return PortFailed(purpose, f"{path}: {cause}")
+    return LogDamaged(str(path), seq, f"SQLite: {cause}")
+
+
+@contextmanager
+def sentences(path: Path, purpose: str) -> Iterator[None]:
+    """Let no SQLite error out of the block but as PortFailed or LogDamaged."""
+    try:
+        yield
+    except Failure as e:
+        raise meaning(e, path, purpose) from e

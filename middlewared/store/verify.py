@@ -1,0 +1,122 @@
+"""Is the log at this path what was written, from its first record to its last? Reads only.
+
+Found: a record whose bytes do not give its hash, a missing, moved or foreign record, a page that SQLite cannot read,
+a trigger or a table that is not as this build makes it, a table of terms that does not follow from the records,
+committed transactions that a damaged -wal file would lose.
+
+Not found here: bytes that no record and no structure uses (free space of a page), and a tail that is missing whole;
+rebuild.contradiction finds the latter where state.db stands beside the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import zip_longest
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+
+from middlewared.kernel.errors import LogDamaged, PortFailed
+from middlewared.kernel.event import START, Position
+from middlewared.store import records, schema, sqlite, wal
+
+_BATCH = 2048
+
+
+def verify(path: Path, progress: Callable[[int], None] | None = None) -> Position:
+    """Walk the log at `path` and answer where it ends. progress: called with each seq that is reached, in steps.
+
+    Raises LogDamaged with the file, the seq (0: the file as a whole) and what differs; PortFailed when the file
+    cannot be read.
+    """
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as e:
+        raise PortFailed("read the log", f"{path}: {e.strerror}") from None
+    try:
+        return _verify(path, progress, untouched=True)
+    except LogDamaged:
+        if not sqlite.wal_of(path).exists():
+            raise
+        # Another process opened the log meanwhile and may have changed pages under the reader.
+        return _verify(path, progress, untouched=False)
+
+
+def _verify(path: Path, progress: Callable[[int], None] | None, *, untouched: bool) -> Position:
+    refuse_lost_frames(path)
+    engine = sqlite.reader(path, untouched=untouched)
+    try:
+        with sqlite.sentences(path, "read the log"):
+            _check_schema(engine, path)
+        end, terms = _walk(engine, path, progress)
+        with sqlite.sentences(path, "read the log"), engine.connect() as connection:
+            _check_terms(connection, path, end, terms)
+            _check_pages(connection, path)
+        return end
+    finally:
+        engine.dispose()
+
+
+def refuse_lost_frames(path: Path) -> None:
+    """Raise LogDamaged when SQLite would drop committed transactions of the -wal file beside `path`."""
+    beside = sqlite.wal_of(path)
+    try:
+        fault = wal.fault_in(beside)
+    except OSError as e:
+        raise PortFailed("read the log", f"{beside}: {e.strerror}") from None
+    if fault is not None:
+        raise LogDamaged(str(beside), 0, fault)
+
+
+def _check_schema(engine: Engine, path: Path) -> None:
+    found = schema.revision(engine)
+    if found is None:
+        raise LogDamaged(str(path), 0, "it holds no log")
+    if found > schema.HEADS["log"]:
+        raise PortFailed("read the log", f"{path}: its schema {found} is newer than {schema.HEADS['log']}")
+    with engine.connect() as connection:
+        if connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() not in ("wal", "off"):
+            raise LogDamaged(str(path), 0, "it is not in WAL mode")
+        triggers = set(connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE type = 'trigger'").scalars())
+    for trigger in (schema.NO_UPDATE, schema.NO_DELETE, schema.DENSE):
+        if trigger not in triggers:
+            raise LogDamaged(str(path), 0, f"the trigger {trigger.split()[2]} is missing or changed")
+
+
+def _walk(engine: Engine, path: Path, progress: Callable[[int], None] | None) -> tuple[Position, list[tuple[int, int]]]:
+    """Where the log ends, and (term, first seq) of every term in it."""
+    at = START
+    terms: list[tuple[int, int]] = []
+    while True:
+        # One short transaction a batch: a long one would keep the -wal file growing.
+        try:
+            with engine.connect() as connection:
+                batch = records.since(connection, path, at.seq, _BATCH)
+        except sqlite.Failure as e:
+            raise sqlite.meaning(e, path, "read the log", at.seq + 1) from e
+        if not batch:
+            return at, terms
+        term = at.term
+        at = records.check_chain(batch, at, path)
+        for record in batch:
+            if record.term != term:
+                terms.append((record.term, record.seq))
+                term = record.term
+        if progress is not None:
+            progress(at.seq)
+
+
+def _check_terms(connection: Connection, path: Path, end: Position, terms: list[tuple[int, int]]) -> None:
+    statement = "SELECT term, first_seq FROM term WHERE first_seq <= ? ORDER BY term"
+    noted = [(term, first_seq) for term, first_seq in connection.exec_driver_sql(statement, (end.seq,))]
+    for mine, theirs in zip_longest(terms, noted):
+        if mine != theirs:
+            term, seq = mine or theirs
+            raise LogDamaged(str(path), seq, f"the table of terms is wrong about term {term}")
+
+
+def _check_pages(connection: Connection, path: Path) -> None:
+    verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    if verdict != "ok":
+        raise LogDamaged(str(path), 0, f"SQLite: {verdict}")
