@@ -7,7 +7,7 @@ table, project. What touches the world outside stands in `effects.py`, level-tri
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -140,7 +140,7 @@ class Call(Protocol):
         """Decide, make durable, commit. Returns when the command is committed and applied."""
         ...
 
-    def state_digest(self) -> tuple[int, str]:
+    async def state_digest(self) -> tuple[int, str]:
         """(applied seq, digest of every projected row)."""
         ...
 
@@ -153,7 +153,7 @@ class Call(Protocol):
         ...
 
 
-Handler = Callable[..., Awaitable[Any]]
+Handler = Callable[..., Coroutine[Any, Any, Any]]
 Kind = Literal["write", "read", "local"]
 
 

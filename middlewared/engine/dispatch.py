@@ -28,6 +28,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from middlewared import plugin
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import (
     CallFailed,
@@ -78,7 +79,7 @@ class Engine(Protocol):
         """Decide, make durable, commit, apply. Raises Refused, CallFailed, OutcomeUnknown."""
         ...
 
-    def state_digest(self) -> tuple[int, str]: ...
+    async def state_digest(self) -> tuple[int, str]: ...
 
 
 class Dispatcher:
@@ -142,19 +143,20 @@ class Dispatcher:
         args, kwargs = self.registry.parameters[method.name].bind(call.args, call.kwargs)
         if session.calls_waiting >= CALLS_LIMIT:
             raise TooManyCalls(f"{CALLS_LIMIT} calls of this client are under way")
-        handler: Coroutine[Any, Any, object] = method.handler(context, *args, **kwargs)  # type: ignore[assignment]
+        view: plugin.Call = context
+        running = method.handler(view, *args, **kwargs)
         try:
-            first = handler.send(None)
+            first = running.send(None)
         except StopIteration as done:
             return done.value
         suspended()
-        return await self._wait(context, handler, first)
+        return await self._wait(context, running, first)
 
-    async def _wait(self, context: Context, handler: Coroutine[Any, Any, object], first: object) -> object:
+    async def _wait(self, context: Context, running: Coroutine[Any, Any, object], first: object) -> object:
         context.session.calls_waiting += 1
         try:
             async with asyncio.timeout(self._deadline_s) as deadline:
-                return await _resume(handler, first)
+                return await _resume(running, first)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -200,8 +202,7 @@ class Context:
         target = registry.methods[method]
         positional, named = registry.parameters[method].bind(args, {})
         inner = Context(self._dispatcher, self.session, target, self.request_id)
-        result: object = await target.handler(inner, *positional, **named)
-        return result
+        return await target.handler(inner, *positional, **named)
 
     async def execute(self, command: Command) -> None:
         if self.method.kind != "write":
@@ -210,8 +211,8 @@ class Context:
             command, actor=self.actor, origin=self.session.origin, request_id=self.request_id
         )
 
-    def state_digest(self) -> tuple[int, str]:
-        return self._dispatcher.engine.state_digest()
+    async def state_digest(self) -> tuple[int, str]:
+        return await self._dispatcher.engine.state_digest()
 
     def methods(self) -> Sequence[Method]:
         return tuple(self._dispatcher.registry.methods.values())

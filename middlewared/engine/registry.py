@@ -16,6 +16,7 @@ import msgspec
 
 from middlewared.kernel.errors import BadPlugin
 from middlewared.kernel.event import Catalogue
+from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Effect, Method, Noun, Plugin
 from middlewared.protocol.params import Parameter, Parameters
 
@@ -43,7 +44,8 @@ class Registry:
         self._check_needs()
         self._check_watches()
         upcasts = {key: upcast for noun in self.nouns.values() for key, upcast in noun.upcasts.items()}
-        self.catalogue = Catalogue((cls for noun in self.nouns.values() for cls in noun.events), upcasts)
+        kinds = (cls for noun in self.nouns.values() for cls in noun.events)
+        self.catalogue = Catalogue((TermBegan, *kinds), upcasts)
 
     def _add(self, plugin: Plugin) -> None:
         if plugin.name in self.needs:

@@ -1,0 +1,257 @@
+"""The API's sockets: websockets on TCP and on the unix socket, text in, text out. No meaning is decided here.
+
+One task reads a connection and answers in it. When a call begins to wait, that task stays with the call and a new one
+reads on; so calls of one client run side by side, and one that does not wait costs no task.
+
+Who is who: the unix socket tells the uid of the other end (SO_PEERCRED); uid 0 is root, everybody else logs in.
+A browser tells the page that it came from (Origin); only pages of this host and of localhost may talk to the API.
+
+Slow clients are bounded: reading stops while a reply waits to be taken, notifications are bounded by the session, and
+who does not answer a ping within HEARTBEAT_S / 2 is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+import uuid
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from aiohttp import WSMsgType, web
+
+from middlewared.config import BootFile
+from middlewared.kernel.errors import BadBootFile
+from middlewared.protocol.session import Session
+
+API_PATH = "/api/current"
+HEARTBEAT_S = 20.0
+"""Not less than 10: a client on a starved machine answers late, and is not dead for that."""
+MAX_TEXT = 1024 * 1024
+MAX_CONNECTIONS = 1000
+STOP_S = 2.0
+_TEXTS = (WSMsgType.TEXT, WSMsgType.BINARY)
+
+
+class Answers(Protocol):
+    """What turns a text into the text to send: engine.dispatch.Dispatcher."""
+
+    async def answer(self, session: Session, text: bytes | str, suspended: Callable[[], None]) -> bytes | None: ...
+
+
+class Notices(Protocol):
+    """What fills the sessions' outboxes: engine.bus.Bus."""
+
+    def attach(self, session: Session, wake: Callable[[], None]) -> None: ...
+
+    def detach(self, session: Session) -> None: ...
+
+
+class ApiServer:
+    """The API on `boot.listen` and on `boot.api_socket`."""
+
+    def __init__(self, answers: Answers, notices: Notices, boot: BootFile, *, product: str = "middlewared") -> None:
+        self._answers = answers
+        self._notices = notices
+        self._boot = boot
+        self._product = product
+        self._connections: set[_Connection] = set()
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises BadBootFile with one line that names the address or file and the reason."""
+        app = web.Application()
+        app.router.add_get(API_PATH, self._connect)
+        app.router.add_get("/healthz", self._health)
+        app.router.add_get("/", self._front_page)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_S)
+        await self._runner.setup()
+        try:
+            await self._listen(self._runner)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close every connection (1001: going away) and stop listening."""
+        for connection in list(self._connections):
+            connection.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        host, port = self._boot.listen_address
+        try:
+            await web.TCPSite(runner, host, port, reuse_address=True).start()
+        except OSError as e:
+            raise BadBootFile(f"listen: {self._boot.listen}: {os.strerror(e.errno or errno.EINVAL)}") from None
+        path = self._boot.api_socket
+        _make_way(path)
+        try:
+            await web.UnixSite(runner, path).start()
+            _open_to_all(path)
+        except OSError as e:
+            raise BadBootFile(f"run_dir: {path}: {e.strerror or e}") from None
+
+    async def _connect(self, request: web.Request) -> web.StreamResponse:
+        if not _origin_allowed(request):
+            raise web.HTTPForbidden(text="This page may not talk to the API: its Origin is another host\n")
+        if len(self._connections) >= MAX_CONNECTIONS:
+            raise web.HTTPServiceUnavailable(text=f"There are {MAX_CONNECTIONS} connections\n")
+        ws = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MAX_TEXT, compress=False, decode_text=False)
+        await ws.prepare(request)
+        connection = _Connection(ws, _session_of(request), self._answers)
+        self._connections.add(connection)
+        self._notices.attach(connection.session, connection.wake)
+        try:
+            await connection.run()
+        finally:
+            self._notices.detach(connection.session)
+            self._connections.discard(connection)
+        return ws
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.json_response({"alive": True})
+
+    async def _front_page(self, request: web.Request) -> web.Response:
+        return web.Response(text=f"{self._product}: the API is the websocket at {API_PATH}\n")
+
+
+class _Connection:
+    """One websocket and the tasks that serve it."""
+
+    def __init__(self, ws: web.WebSocketResponse, session: Session, answers: Answers) -> None:
+        self.session = session
+        self._ws = ws
+        self._answers = answers
+        self._gone = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sender: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve until the client is gone. Calls that still wait then are cancelled: nobody hears of them."""
+        try:
+            await self._read()
+            await self._gone.wait()
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """The session's outbox has something."""
+        if self._sender is None and self.session.outbox:
+            self._sender = self._spawn(self._send_notices())
+
+    def close(self) -> None:
+        """Say goodbye and end `run`."""
+        self._spawn(self._close())
+
+    async def _read(self) -> None:
+        """Read and answer, until the client goes or a call waits and another task reads on."""
+        read_on = True
+
+        def hand_over() -> None:
+            nonlocal read_on
+            if read_on:
+                read_on = False
+                self._spawn(self._read())
+
+        while read_on:
+            message = await self._ws.receive()
+            if message.type not in _TEXTS:
+                self._gone.set()
+                return
+            reply = await self._answers.answer(self.session, message.data, hand_over)
+            if reply is not None:
+                await self._send(reply)
+
+    async def _send_notices(self) -> None:
+        try:
+            while self.session.outbox:
+                await self._send(self.session.outbox.popleft())
+        finally:
+            self._sender = None
+
+    async def _send(self, text: bytes) -> None:
+        with suppress(ConnectionError):  # The reader finds out, and ends the connection.
+            await self._ws.send_frame(text, WSMsgType.TEXT)
+
+    async def _close(self) -> None:
+        await self._ws.close(code=1001, message=b"the controller stops serving")
+        self._gone.set()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _session_of(request: web.Request) -> Session:
+    """A new session for the other end of the connection."""
+    uid = _peer_uid(request)
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    origin = f"unix:{uid}" if uid is not None else _address(peer)
+    return Session(id=_new_id(), origin=origin, local_root=uid == 0, new_id=_new_id)
+
+
+def _peer_uid(request: web.Request) -> int | None:
+    """The uid at the other end of a unix socket; None on TCP."""
+    sock = request.transport.get_extra_info("socket") if request.transport else None
+    if sock is None or sock.family != socket.AF_UNIX:
+        return None
+    with socket.socket(fileno=os.dup(sock.fileno())) as copy:
+        _pid, uid, _gid = struct.unpack("3i", copy.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
+
+
+def _address(peer: object) -> str:
+    match peer:
+        case (str(host), int(port), *_):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case _:
+            return "unknown"
+
+
+def _origin_allowed(request: web.Request) -> bool:
+    """No Origin (not a browser), the host that was asked, or localhost."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return True
+    parts = urlsplit(origin)
+    return parts.scheme in ("http", "https") and (parts.netloc == request.host or parts.hostname == "localhost")
+
+
+def _make_way(path: str) -> None:
+    """Remove a socket that a server before us left; refuse to take one that is served. Raises BadBootFile."""
+    if not Path(path).is_socket():
+        if Path(path).exists():
+            raise BadBootFile(f"run_dir: {path} is there and is no socket")
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+            return
+        except OSError as e:
+            raise BadBootFile(f"run_dir: {path}: {e.strerror or e}") from None
+    raise BadBootFile(f"run_dir: {path} is served by another process")
+
+
+def _open_to_all(path: str) -> None:
+    """Let every local user connect; who is not root logs in."""
+    Path(path).chmod(0o666)
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())

@@ -1,0 +1,110 @@
+"""`core`: is anyone there, how shall I be answered, tell me of changes, what can I call."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+from typing import Any, get_type_hints
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from middlewared.kernel.errors import CallFailed, NotAuthenticated, Refused
+from middlewared.plugin import Call, Method, local, query
+
+PUBLIC_EVENTS = frozenset({"failover.status", "failover.disabled.reasons"})
+"""What the sign-in page shows before anybody has signed in."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this connection is answered; what is left out stays as it is.
+
+    legacy_jobs: a job's call returns its number at once. private_methods: kept for clients that send it, no effect.
+    py_exceptions: always false, no pickled object is ever sent. durability: replies to writes carry `meta`.
+    """
+
+    legacy_jobs: bool | UnsetType = UNSET
+    private_methods: bool | UnsetType = UNSET
+    py_exceptions: bool | UnsetType = UNSET
+    durability: bool | UnsetType = UNSET
+
+
+@local("core.ping", public=True)
+async def ping(call: Call) -> str:
+    """Is anyone there? Answers "pong"."""
+    return "pong"
+
+
+@local("core.set_options", public=True)
+async def set_options(call: Call, options: Options) -> dict[str, bool]:
+    """Set options of this connection; returns all of them."""
+    given: dict[str, bool] = msgspec.to_builtins(options)
+    call.session.options.update({**given, "py_exceptions": False})
+    return dict(call.session.options)
+
+
+@local("core.subscribe", public=True)
+async def subscribe(call: Call, name: str) -> str:
+    """Be told of every change of a collection, or of all with "*". Returns the id with which to unsubscribe."""
+    if call.session.username is None and name not in PUBLIC_EVENTS:
+        raise NotAuthenticated
+    if name != "*" and name not in call.event_names():
+        raise Refused(("name", f"there is no collection {name}", errno.ENOENT))
+    return call.session.subscribe(name)
+
+
+@local("core.unsubscribe", public=True)
+async def unsubscribe(call: Call, id: str) -> None:  # noqa: A002
+    """End a subscription of this connection."""
+    if not call.session.unsubscribe(id):
+        raise Refused(("id", "there is no such subscription", errno.ENOENT))
+
+
+class QueryOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a query that matter when there is nothing to find."""
+
+    count: bool = False
+    get: bool = False
+
+
+@query("core.get_jobs")
+async def get_jobs(call: Call, filters: list[Any] = [], options: QueryOptions = QueryOptions()) -> list[Any] | int:  # noqa: B006, B008
+    """The jobs of this controller. There are none: every call is answered when it is done."""
+    if options.get:
+        raise CallFailed(errno.EINVAL, "No job matches")
+    return 0 if options.count else []
+
+
+@query("core.get_methods")
+async def get_methods(call: Call) -> dict[str, object]:
+    """Every method by name: what it does, who may call it, and the JSON Schema of each parameter."""
+    return {
+        method.name: {
+            "name": method.name,
+            "kind": method.kind,
+            "roles": list(method.roles),
+            "public": method.public,
+            "local_only": method.local_only,
+            "description": method.description,
+            "params": _parameters(method),
+        }
+        for method in sorted(call.methods(), key=lambda m: m.name)
+    }
+
+
+@query("core.get_events")
+async def get_events(call: Call) -> dict[str, object]:
+    """Every collection that can be subscribed to."""
+    return {name: {"public": name in PUBLIC_EVENTS} for name in sorted(call.event_names())}
+
+
+def _parameters(method: Method) -> list[dict[str, object]]:
+    hints = get_type_hints(method.handler)
+    _, *declared = inspect.signature(method.handler).parameters.values()
+    return [
+        {"name": p.name, "required": p.default is p.empty, "schema": msgspec.json.schema(hints[p.name])}
+        for p in declared
+    ]
+
+
+METHODS = (ping, set_options, subscribe, unsubscribe, get_jobs, get_methods, get_events)
