@@ -136,7 +136,7 @@ class Dispatcher:
         return rpc.Success(result)
 
     async def _carry_out(self, context: Context, call: Call, suspended: Callable[[], None]) -> object:
-        method, session = context.method, context.session
+        method, session = context.method, context.client
         _authorise(method, session)
         if method.kind == "write":
             self.engine.gate_write()
@@ -153,7 +153,7 @@ class Dispatcher:
         return await self._wait(context, running, first)
 
     async def _wait(self, context: Context, running: Coroutine[Any, Any, object], first: object) -> object:
-        context.session.calls_waiting += 1
+        context.client.calls_waiting += 1
         try:
             async with asyncio.timeout(self._deadline_s) as deadline:
                 return await _resume(running, first)
@@ -165,7 +165,7 @@ class Dispatcher:
             reason = f"{context.method.name} did not answer within {self._deadline_s:g} s"
             raise CallFailed(errno.ETIMEDOUT, reason) from None
         finally:
-            context.session.calls_waiting -= 1
+            context.client.calls_waiting -= 1
 
     def _request_id(self, id_: rpc.Id) -> str:
         return id_ if isinstance(id_, str) and _UUID.fullmatch(id_) else self._new_id()
@@ -174,11 +174,12 @@ class Dispatcher:
 class Context:
     """What a handler is given: plugin.Call."""
 
-    __slots__ = ("_dispatcher", "committed", "controller", "host", "method", "node", "request_id", "session")
+    __slots__ = ("_dispatcher", "client", "committed", "controller", "host", "method", "node", "request_id", "session")
 
     def __init__(self, dispatcher: Dispatcher, session: Session, method: Method, request_id: str) -> None:
         self._dispatcher = dispatcher
-        self.session = session
+        self.client = session
+        self.session: plugin.SessionView = session
         self.method = method
         self.request_id = request_id
         self.node = dispatcher.node
@@ -201,7 +202,7 @@ class Context:
             raise CallFailed(errno.EINVAL, f"Plugin {plugin} queries {method} and does not name it in its needs")
         target = registry.methods[method]
         positional, named = registry.parameters[method].bind(args, {})
-        inner = Context(self._dispatcher, self.session, target, self.request_id)
+        inner = Context(self._dispatcher, self.client, target, self.request_id)
         return await target.handler(inner, *positional, **named)
 
     async def execute(self, command: Command) -> None:
