@@ -36,7 +36,8 @@ class LogStore:
         self._engine = engine
         self._writer = engine.connect()
         self._readers = sqlite.reader(path)
-        self._head = self.head()
+        self._readback = self._readers.connect()
+        self._head = START
         self._failed: str | None = None
 
     @classmethod
@@ -48,14 +49,17 @@ class LogStore:
         """
         refuse_lost_frames(path)
         with sqlite.sentences(path, f"open {path}"):
-            engine = sqlite.writer(path, "FULL")
-            schema.bring_current(engine, "log")
-            log = cls(path, engine)
-        log._check_tail()
+            log = cls(path, sqlite.writer(path, "FULL"))
+            try:
+                log._begin()
+            except BaseException:
+                log.close()
+                raise
         return log
 
     def close(self) -> None:
         """Move the -wal file's content into the database and let go of both."""
+        self._readback.close()
         self._readers.dispose()
         self._writer.close()
         self._engine.dispose()
@@ -76,8 +80,7 @@ class LogStore:
         try:
             with self._writer.begin():
                 records.put(self._writer, group, self._head)
-            with self._readers.connect() as connection:
-                self._head = records.head(connection)
+            self._head = records.head(self._readback)
         except sqlite.Failure as e:
             raise self._fail(e) from e
         if self._head != expected:
@@ -141,7 +144,9 @@ class LogStore:
         self._failed = f"{self.path}: {getattr(cause, 'orig', None) or cause}"
         return PortFailed("commit the log", self._failed)
 
-    def _check_tail(self) -> None:
+    def _begin(self) -> None:
+        schema.bring_current(self._engine, "log")
+        self._head = self.head()
         first = max(self._head.seq - TAIL, 0)
         anchor = self.at(first)
         if anchor is None and first > 0:

@@ -56,11 +56,18 @@ def writer(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> Engine:
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         return connection
 
-    return _engine(connect, "BEGIN IMMEDIATE")
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # The driver would begin by itself, and only before some statements. Straight to it: SQLAlchemy adds 20 us.
+        connection.connection.cursor().execute("BEGIN IMMEDIATE")
+
+    return engine
 
 
 def reader(path: Path, *, untouched: bool = False) -> Engine:
-    """An engine that can only read.
+    """An engine that can only read. Every SELECT is a transaction of its own.
 
     untouched: leave no -wal or -shm file behind. It holds only while no other process has the file open, which is so
     when there is no -wal file; otherwise it is ignored.
@@ -71,18 +78,7 @@ def reader(path: Path, *, untouched: bool = False) -> Engine:
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
 
-    return _engine(connect, "BEGIN")
-
-
-def _engine(connect: object, begin: str) -> Engine:
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # The driver would begin by itself, and only before some statements.
-        connection.exec_driver_sql(begin)
-
-    return engine
+    return create_engine("sqlite://", creator=connect, poolclass=QueuePool)
 
 
 def wal_of(path: Path) -> Path:
