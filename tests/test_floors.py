@@ -51,8 +51,9 @@ MAY_IMPORT = {
     "lab": {"kernel", "protocol", "ports", "config", "shell", "client", "lab"},
     # The composition roots know everything but the lab.
     "daemon": {"kernel", "protocol", "plugin", "ports", "config", "store", "engine", "shell", "daemon"},
+    "log_command": {"kernel", "config", "store", "engine", "log_command"},
     "command": {"kernel", "protocol", "plugin", "ports", "config", "store", "engine", "shell", "daemon", "client"}
-    | {"command"},
+    | {"command", "log_command"},
 }
 
 # (file, import) -> why it is allowed

@@ -22,20 +22,20 @@ from sqlalchemy import Engine
 from middlewared.kernel.errors import Diverged, LogDamaged, PortFailed
 from middlewared.kernel.event import START, Position, Record, follows
 from middlewared.store import cut, records, schema, sqlite
+from middlewared.store.reader import LogReader
 from middlewared.store.verify import refuse_lost_frames, verify
 
 TAIL = 256
 """How many of the last records are checked at every open."""
 
 
-class LogStore:
+class LogStore(LogReader):
     """The open log. Everything is synchronous: `append` and `cut` belong to the writer's thread, the rest to any."""
 
     def __init__(self, path: Path, engine: Engine) -> None:
-        self.path = path
+        super().__init__(path)
         self._engine = engine
         self._writer = engine.connect()
-        self._readers = sqlite.reader(path)
         self._readback = self._readers.connect()
         self._head = START
         self._failed: str | None = None
@@ -60,7 +60,7 @@ class LogStore:
     def close(self) -> None:
         """Move the -wal file's content into the database and let go of both."""
         self._readback.close()
-        self._readers.dispose()
+        super().close()
         self._writer.close()
         self._engine.dispose()
 
@@ -86,31 +86,6 @@ class LogStore:
         if self._head != expected:
             raise self._fail(f"it ends at seq {self._head.seq} after a commit up to seq {expected.seq}")
         return self._head
-
-    def head(self) -> Position:
-        """Where the log ends, as a reader sees it now."""
-        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
-            return records.head(connection)
-
-    def since(self, seq: int, limit: int) -> list[Record]:
-        """The records after `seq`, in order, at most `limit` of them."""
-        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
-            return records.since(connection, self.path, seq, limit)
-
-    def at(self, seq: int) -> Record | None:
-        """The record at `seq`, None if there is none."""
-        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
-            return records.at(connection, self.path, seq)
-
-    def term_history(self) -> list[tuple[int, int, bytes]]:
-        """(term, last seq, its hash) of every term that the log holds, oldest first."""
-        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
-            return records.term_history(connection)
-
-    def cuts(self) -> list[cut.Cut]:
-        """Every tail that was ever cut off, oldest first."""
-        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
-            return cut.noted(connection)
 
     def cut(self, after: Position, quarantine: Path, *, pair_seq: int = 0) -> cut.Cut | None:
         """Set every record after `after` aside in the directory `quarantine`, and take it off the log.

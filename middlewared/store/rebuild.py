@@ -17,9 +17,9 @@ from middlewared.kernel.errors import LogDamaged, PortFailed
 from middlewared.kernel.event import START, Catalogue, Position, UnknownKind
 from middlewared.plugin import Noun
 from middlewared.store import sqlite
-from middlewared.store.log import LogStore
+from middlewared.store.reader import LogReader
 from middlewared.store.records import check_chain
-from middlewared.store.state import Applied, StateStore
+from middlewared.store.state import Applied, StateStore, applied_in
 
 _BATCH = 2048
 
@@ -37,7 +37,7 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
     blocked: str | None
 
 
-def open_state(path: Path, log: LogStore, nouns: Iterable[Noun[Any]]) -> tuple[StateStore, str | None]:
+def open_state(path: Path, log: LogReader, nouns: Iterable[Noun[Any]]) -> tuple[StateStore, str | None]:
     """Open state.db; one that cannot be used is replaced by a new one, at the log's beginning, with the reason.
 
     Raises LogDamaged when state.db proves that the log lost records, PortFailed when it cannot be written.
@@ -57,15 +57,13 @@ def open_state(path: Path, log: LogStore, nouns: Iterable[Noun[Any]]) -> tuple[S
     return StateStore.open(path, nouns), why
 
 
-def contradiction(applied: Position, log: LogStore) -> str | None:
+def contradiction(applied: Position, log: LogReader) -> str | None:
     """Why the projections do not belong to this log any more; None when they do.
 
     Raises LogDamaged when no cut explains it: then the log has lost records that it held before.
     """
-    if applied == START:
-        return None
     mine = log.at(applied.seq)
-    if mine is not None and mine.position == applied:
+    if applied == (START if mine is None else mine.position):
         return None
     if any(cut.first <= applied.seq for cut in log.cuts()):
         return f"seq {applied.seq} was cut from the log after it was applied"
@@ -73,22 +71,41 @@ def contradiction(applied: Position, log: LogStore) -> str | None:
     raise LogDamaged(str(log.path), applied.seq, f"state.db has this record applied, but the log {what}")
 
 
+def check_beside(path: Path) -> None:
+    """Raise LogDamaged when the state.db beside the log at `path` proves that the log lost records. Reads only."""
+    state = path.with_name("state.db")
+    if not state.exists():
+        return
+    try:
+        applied = applied_in(state)
+    except LogDamaged:
+        return  # of the projections; it says nothing of the log
+    with LogReader(path, untouched=True) as log:
+        contradiction(applied.position, log)
+
+
 def rebuild(
-    log: LogStore,
+    log: LogReader,
     path: Path,
     catalogue: Catalogue,
     nouns: Iterable[Noun[Any]],
     upto: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Rebuilt:
-    """Fold the log, up to seq `upto` or its end, into a new state.db at `path`, and compare it with the old one.
+    """Fold the log up to seq `upto` into a new state.db at `path`, and compare it with the old one.
 
-    Nobody may have the old file open. A record of a kind that is not known here ends the fold (`blocked`).
-    progress: called with each seq that is reached, in steps. Raises LogDamaged for a log that is not intact.
+    upto None: as far as the old file is, because what comes after may not be committed yet; the whole log where there
+    is no old file of this log. Nobody may have the old file open. An event that this build cannot read ends the fold.
+    progress: called with each seq that is reached, in steps.
+
+    Raises LogDamaged for a log that is not intact, or that the old file proves to have lost records.
     """
     nouns = list(nouns)
-    applied, states, blocked = fold(log, catalogue, nouns, upto, progress)
     old, old_digest = _look_at(path, nouns)
+    end = log.head().seq
+    if upto is None and old is not None and old.position != START and contradiction(old.position, log) is None:
+        upto = old.position.seq
+    applied, states, blocked = fold(log, catalogue, nouns, end if upto is None else min(upto, end), progress)
     pair_seq = min(old.pair_seq, applied.seq) if old is not None else 0
     unnamed = path.with_name(path.name + ".new")
     sqlite.remove(unnamed)
@@ -104,19 +121,18 @@ def rebuild(
 
 
 def fold(
-    log: LogStore,
+    log: LogReader,
     catalogue: Catalogue,
     nouns: list[Noun[Any]],
-    upto: int | None = None,
+    upto: int,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Position, dict[str, Any], str | None]:
     """The states that follow from the log up to `upto`, every record checked: (where it ended, states, why blocked)."""
     states = {noun.name: noun.initial for noun in nouns}
     noun_of = {cls.kind: noun for noun in nouns for cls in noun.events}
-    end = log.head().seq if upto is None else upto
     at = START
-    while at.seq < end:
-        batch = log.since(at.seq, min(_BATCH, end - at.seq))
+    while at.seq < upto:
+        batch = log.since(at.seq, min(_BATCH, upto - at.seq))
         if not batch:
             raise LogDamaged(str(log.path), at.seq + 1, "the record is missing")
         last = check_chain(batch, at, log.path)

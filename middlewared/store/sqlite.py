@@ -71,7 +71,13 @@ def reader(path: Path, *, untouched: bool = False) -> Engine:
 
     untouched: leave no -wal or -shm file behind. It holds only while no other process has the file open, which is so
     when there is no -wal file; otherwise it is ignored.
+
+    Raises PortFailed when the file cannot be read.
     """
+    try:
+        path.open("rb").close()
+    except OSError as e:
+        raise PortFailed(f"read {path}", e.strerror or str(e)) from None
     alone = untouched and not wal_of(path).exists()
     uri = f"file:{quote(str(path.absolute()))}?" + ("immutable=1" if alone else "mode=ro")
 
@@ -104,8 +110,7 @@ def _must_be_writable(path: Path) -> None:
     # SQLite says "unable to open database file" for all of this; the system's own word names the reason.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
+        path.open("ab").close()
         sync_directory(path.parent)
     except OSError as e:
         raise PortFailed(f"open {path}", e.strerror or str(e)) from None

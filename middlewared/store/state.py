@@ -80,9 +80,8 @@ class StateStore:
         self._rows.update({noun.name: after for noun, after in rows.items()})
 
     def applied(self) -> Applied:
-        with sqlite.sentences(self.path, "read the projections"), self._readers.connect() as connection:
-            row = connection.execute(select(schema.applied)).one()
-        return Applied(Position(row.seq, row.term, row.hash), row.pair_seq)
+        with sqlite.sentences(self.path, "read the projections"):
+            return _applied(self._readers)
 
     def load(self, nouns: Iterable[Noun[Any]]) -> dict[str, Any]:
         """The state of each noun, by its name."""
@@ -120,6 +119,24 @@ class StateStore:
         if fresh:
             at = {"id": 1, "seq": START.seq, "term": START.term, "hash": START.hash, "pair_seq": 0}
             connection.execute(insert(schema.applied), at)
+
+
+def applied_in(path: Path) -> Applied:
+    """How far the state.db at `path` is, without touching it. Raises LogDamaged, PortFailed."""
+    engine = sqlite.reader(path, untouched=True)
+    try:
+        with sqlite.sentences(path, "read the projections"):
+            return _applied(engine)
+    finally:
+        engine.dispose()
+
+
+def _applied(engine: Engine) -> Applied:
+    with engine.connect() as connection:
+        row = connection.execute(select(schema.applied)).one_or_none()
+    if row is None:
+        return Applied(START, 0)
+    return Applied(Position(row.seq, row.term, row.hash), row.pair_seq)
 
 
 def _check_table(connection: Connection, table: Table, path: Path) -> None:

@@ -30,11 +30,6 @@ def verify(path: Path, progress: Callable[[int], None] | None = None) -> Positio
     cannot be read.
     """
     try:
-        with path.open("rb"):
-            pass
-    except OSError as e:
-        raise PortFailed("read the log", f"{path}: {e.strerror}") from None
-    try:
         return _verify(path, progress, untouched=True)
     except LogDamaged:
         if not sqlite.wal_of(path).exists():

@@ -1,0 +1,58 @@
+"""Reading log.db, beside whoever writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from middlewared.kernel.event import Position, Record
+from middlewared.store import cut, records, sqlite
+
+
+class LogReader:
+    """The log at `path`, for any thread, as it is at each call: whole groups, nothing that is not durable.
+
+    untouched: leave no file beside it (sqlite.reader). Every method raises LogDamaged for what cannot be read as a
+    record, and PortFailed when the file cannot be read at all. Hashes are checked by `verify`, not here.
+    """
+
+    def __init__(self, path: Path, *, untouched: bool = False) -> None:
+        self.path = path
+        self._readers = sqlite.reader(path, untouched=untouched)
+
+    def close(self) -> None:
+        self._readers.dispose()
+
+    def head(self) -> Position:
+        """Where the log ends."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.head(connection)
+
+    def since(self, seq: int, limit: int) -> list[Record]:
+        """The records after `seq`, in order, at most `limit` of them."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.since(connection, self.path, seq, limit)
+
+    def at(self, seq: int) -> Record | None:
+        """The record at `seq`, None if there is none."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.at(connection, self.path, seq)
+
+    def term_history(self) -> list[tuple[int, int, bytes]]:
+        """(term, last seq, its hash) of every term that the log holds, oldest first."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.term_history(connection)
+
+    def cuts(self) -> list[cut.Cut]:
+        """Every tail that was ever cut off, oldest first."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return cut.noted(connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
