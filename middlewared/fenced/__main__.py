@@ -1,0 +1,73 @@
+"""`middlewared-fenced --config FILE`: read the boot file, harden the process, run."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from middlewared.config import DEFAULT_PATH, BootFile, load
+from middlewared.fenced.fenced import Fenced
+from middlewared.kernel.errors import BadBootFile
+from middlewared.shell.clock import SystemClock
+from middlewared.shell.realtime import harden
+from middlewared.shell.shelf_voter import ShelfVoter
+
+PRIORITY = 20
+DURABLE_S = 1.0
+"""How long a disk may take to make a claim or the record durable."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="middlewared-fenced", description="Owns this controller's terms on the shared disks"
+    )
+    parser.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help="the boot file")
+    arguments = parser.parse_args(argv)
+    try:
+        boot = load(arguments.config)
+        with open_alone(boot):
+            asyncio.run(_run(boot))
+    except BadBootFile as e:
+        return _refuse(str(e))
+    except OSError as e:
+        return _refuse(f"{boot.run_dir}: {e.strerror}")
+    return 0
+
+
+@contextlib.contextmanager
+def open_alone(boot: BootFile) -> Iterator[None]:
+    """Hold the run directory's lock: two fenced of one controller would own against each other. Raises OSError."""
+    lock = os.open(f"{boot.run_dir}/fenced.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(lock)
+
+
+async def _run(boot: BootFile) -> None:
+    paths = boot.voters.paths if boot.voters is not None else ()
+    deadline_s = boot.timing.disk_dead_ms / 1000
+    voters = tuple(ShelfVoter(path, path, deadline_s=deadline_s, durable_s=DURABLE_S) for path in paths)
+    fenced = Fenced(boot, voters, SystemClock(), harden(PRIORITY))
+    task = asyncio.ensure_future(fenced.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _refuse(why: str) -> int:
+    sys.stderr.write(f"middlewared-fenced: {why}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,361 @@
+"""fenced: the one process of a controller that owns terms.
+
+Every STEP_S, and whenever something is heard, it makes a view of what it knows, lets protocol/failover.py decide, and
+carries the verdict out: it stands by, holds a ballot, owns, or resigns; and says so to carpd and middlewared.
+
+What is said waits in one case: after a start or a sleep, until the disks were asked again or HOLD_S passed. A restart
+of an owner so shows no other role in between, and a thawed owner says nothing before it knows what it still owns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Coroutine
+from pathlib import Path
+
+import msgspec
+
+from middlewared.config import BootFile
+from middlewared.fenced.disks import Disks, later
+from middlewared.fenced.facts import Facts
+from middlewared.fenced.hub_server import Client, HubServer
+from middlewared.fenced.journal import note
+from middlewared.fenced.memory import recall, remember, this_boot
+from middlewared.fenced.polling import Polling
+from middlewared.kernel.facts import PairRecord
+from middlewared.kernel.register import Silent
+from middlewared.ports import Clock, Voter
+from middlewared.protocol import hub
+from middlewared.protocol.ballot import Ballot, Lost, Mandate
+from middlewared.protocol.failover import Decision, Verdict, decide, is_settled
+
+STEP_S = 0.02
+SAY_AGAIN_S = 0.5
+HOLD_S = 0.6
+TRIES = 4
+PAUSE_S = (0.02, 0.12)
+"""Bounds of the random pauses between the tries of a ballot, and after one that was lost."""
+
+VIP_DROP_S = 0.1
+"""A resigning owner waits so long for carpd to say that the addresses are down before it frees the disks."""
+
+
+class Fenced:
+    """One controller's fenced.
+
+    voters: the shared disks. scheduling: what real-time treatment the process got, for status.
+    """
+
+    def __init__(self, boot: BootFile, voters: tuple[Voter, ...], clock: Clock, scheduling: str) -> None:
+        self._boot = boot
+        self._clock = clock
+        self._scheduling = scheduling
+        now = clock.boottime()
+        self._memory_file = Path(boot.run_dir) / "fenced.state"
+        self._facts = Facts(boot, recall(self._memory_file, this_boot(), now), now)
+        self._remembered = self._facts.memory()
+        self._disks = Disks(boot.node, voters, clock, self._step)
+        self._server = HubServer(boot.fenced_socket, on_message=self._on_message, on_gone=self._on_gone)
+        self._decision = Decision("START", Verdict.WAIT, "fenced starts")
+        self._serial = 0
+        self._carp: hub.Carp | None = None
+        self._vips_down = asyncio.Event()
+        self._vips_down.set()
+        self._said: hub.Standing | None = None
+        self._said_at = 0.0
+        self._hold_until = now + HOLD_S
+        self._claiming = False
+        self._claim_not_before = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises OSError when the socket cannot be opened."""
+        self._server.open()
+        facts = self._facts
+        note("start", node=facts.node, owned_term=facts.owned_term, settled=facts.settled, scheduling=self._scheduling)
+        disk_s = self._boot.timing.disk_ms / 1000
+        next_round = self._clock.boottime()
+        try:
+            while True:
+                now = self._clock.boottime()
+                self._step()
+                if now >= next_round:
+                    next_round = max(next_round + disk_s, now)
+                    self._ask_disks(now)
+                await asyncio.sleep(STEP_S)
+        finally:
+            self._server.close()
+
+    # In: what is heard
+
+    def _on_message(self, client: Client, message: hub.ToFenced) -> None:
+        facts, now = self._facts, self._clock.boottime()
+        self._wake(now)
+        match message:
+            case hub.Hello(who=who):
+                self._greet(client, who)
+            case hub.Settings():
+                facts.settings = message
+                self._server.say("carpd", message)
+            case hub.Heard():
+                facts.hear(message, now)
+            case hub.Carp():
+                self._carp = message
+                _set(self._vips_down, all(vip.state != "MASTER" for vip in message.vips))
+                self._server.say("middlewared", message)
+            case hub.Begin():
+                facts.begins = facts.owns
+                self._said = None
+            case hub.Force():
+                facts.forced = True
+                self._claim_not_before = 0.0
+            case hub.Resign(why=why):
+                if facts.owns:
+                    self._resign(Decision("ASKED", Verdict.RESIGN, why))
+            case hub.Write(id=id_, record=record):
+                self._start(self._write(client, id_, record))
+        self._step()
+
+    def _greet(self, client: Client, who: str) -> None:
+        """Tell a client all that it must know; the standing follows when it may be said."""
+        if who == "carpd" and self._facts.settings is not None:
+            client.send(self._facts.settings)
+        if who == "middlewared" and self._carp is not None:
+            client.send(self._carp)
+        self._said = None
+
+    def _on_gone(self, client: Client) -> None:
+        if client.who == "carpd" and not self._server.has("carpd"):
+            self._facts.deafen()
+
+    # Deciding
+
+    def _wake(self, now: float) -> None:
+        if self._facts.step(now):
+            note("slept", why="this process did not run for a while; ages count anew")
+            self._disks.forget_ages(now)
+            self._hold_until = now + HOLD_S
+            self._ask_disks(now)
+
+    def _step(self) -> None:
+        """Look at what is known, decide, carry out, say."""
+        now = self._clock.boottime()
+        self._wake(now)
+        facts = self._facts
+        view = facts.view(self._disks, now)
+        facts.settled = is_settled(view, now)
+        self._forget_resignation(now)
+        self._carry_out(decide(view, now), now)
+        self._remember()
+        self._say(now)
+
+    def _forget_resignation(self, now: float) -> None:
+        facts = self._facts
+        if facts.resigned_at is None:
+            return
+        word = facts.word(now)
+        taken = word is not None and word.owner
+        if taken or now - facts.resigned_at >= facts.windows.resign_s:
+            facts.resigned_at = None
+
+    def _carry_out(self, decision: Decision, now: float) -> None:
+        facts = self._facts
+        if decision.verdict is not Verdict.CLAIM:
+            facts.forced = False
+        match decision.verdict:
+            case Verdict.WAIT:
+                self._give_up(decision, "WAITING", now)
+            case Verdict.STAND_BY:
+                self._give_up(decision, "STANDBY", now)
+            case Verdict.SINGLE:
+                assert facts.settings is not None
+                facts.owns, facts.term = False, facts.settings.single_term
+                self._be("SINGLE", decision, now)
+            case Verdict.RESIGN:
+                self._resign(decision)
+            case Verdict.CLAIM:
+                if not self._claiming and now >= self._claim_not_before:
+                    self._claiming = True
+                    self._start(self._claim(decision))
+            case Verdict.OWN:
+                pass  # the standing stays what the claim made it, with the reason that it was made for
+
+    def _give_up(self, decision: Decision, role: hub.Role, now: float) -> None:
+        """Own no more, or stay without. A claim that runs goes on: the disks decide."""
+        facts = self._facts
+        if decision.rule == "DEPOSED":
+            facts.owned_term = 0
+        facts.owns = facts.begins = False
+        facts.term = max(facts.term, self._disks.highest_term())
+        facts.record = later(facts.record, self._disks.record())
+        self._be(role, decision, now)
+
+    def _be(self, role: hub.Role, decision: Decision, now: float) -> None:
+        facts = self._facts
+        if role != facts.role or decision.rule != self._decision.rule:
+            note("stand", was=facts.role, role=role, term=facts.term, rule=decision.rule, why=decision.why)
+        if role != facts.role:
+            facts.role, facts.role_since = role, now
+        self._decision = decision
+
+    # Owning
+
+    def _ask_disks(self, now: float) -> None:
+        if self._facts.owns:
+            self._disks.beat(self._facts.term, int(now * 1000))
+        else:
+            self._disks.look()
+
+    async def _claim(self, decision: Decision) -> None:
+        """Hold the ballot that the decision asks for."""
+        facts, began_at = self._facts, self._clock.boottime()
+        forced = facts.forced
+        mandate = Mandate(
+            node=facts.node,
+            known_term=facts.known_term(self._disks),
+            seen_term=self._disks.highest_term(),
+            forced=forced or not self._disks.voters,
+        )
+        note("claim", above=mandate.known_term, rule=decision.rule, why=decision.why)
+        pauses_s = tuple(random.uniform(*PAUSE_S) for _ in range(TRIES - 1))  # noqa: S311 - not for secrets
+        machine = Ballot(mandate, tuple(self._disks.voters), pauses_s=pauses_s)
+        outcome = await Polling(machine, facts.node, self._disks.voters, self._clock).outcome
+        record = facts.record if facts.owns else await self._disks.read_record()
+        self._claiming = False
+        if isinstance(outcome, Lost):
+            self._lose(outcome.why, forced)
+        elif facts.resigned_at is not None and facts.resigned_at >= began_at:
+            await self._disks.release(outcome.term)
+        elif isinstance(record, Silent):
+            await self._disks.release(outcome.term)
+            self._lose(record.why, forced)
+        else:
+            self._own(outcome.term, record, decision)
+
+    def _lose(self, why: str, forced: bool) -> None:
+        facts, now = self._facts, self._clock.boottime()
+        facts.forced = facts.forced and not forced
+        self._claim_not_before = now + random.uniform(*PAUSE_S)  # noqa: S311 - not for secrets
+        self._said = None
+        note("claim-lost", why=why)
+        self._step()
+
+    def _own(self, term: int, record: PairRecord | None, decision: Decision) -> None:
+        """A majority granted `term`. The record is carried over into it; what it says of the logs stays as it was."""
+        facts, now = self._facts, self._clock.boottime()
+        facts.owns, facts.term, facts.owned_term = True, term, term
+        facts.begins = facts.forced = False
+        facts.resigned_at = None
+        self._serial = 1
+        self._disks.start_owning(term, now)
+        note("own", was=facts.role, term=term, rule=decision.rule, why=decision.why)
+        facts.record = None
+        if record is not None:
+            facts.record = msgspec.structs.replace(record, owner=facts.node, term=term, serial=self._serial)
+            self._start(self._carry_record_over(facts.record))
+        facts.role, facts.role_since, self._decision = "OWNER", now, decision
+        self._ask_disks(now)
+        self._step()
+
+    async def _carry_record_over(self, record: PairRecord) -> None:
+        """Write the record in the new term; middlewared's own writes come after it, in order."""
+        why = await self._disks.write_record(record)
+        if why is not None and self._disks.voters:
+            note("record-not-written", term=record.term, why=why)
+
+    async def _write(self, client: Client, id_: int, record: PairRecord) -> None:
+        """middlewared's record; granted by a majority of the disks, in our term only."""
+        facts = self._facts
+        if not facts.owns or record.term != facts.term or record.owner != facts.node:
+            why: str | None = f"this controller does not own term {record.term}"
+        else:
+            self._serial += 1
+            record = msgspec.structs.replace(record, serial=self._serial)
+            why = await self._disks.write_record(record)
+            if why is None:
+                facts.record = later(facts.record, record)
+        client.send(hub.Written(id=id_, ok=why is None, why=why or ""))
+        self._step()
+
+    def _resign(self, decision: Decision) -> None:
+        """Say it first, so that the addresses go down; then free the disks."""
+        facts, now = self._facts, self._clock.boottime()
+        facts.owns = facts.begins = False
+        facts.owned_term = 0
+        facts.resigned_at = now
+        self._be("STANDBY", decision, now)
+        self._say(now)
+        self._start(self._free_disks(facts.term))
+
+    async def _free_disks(self, term: int) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(VIP_DROP_S):
+                await self._vips_down.wait()
+        await self._disks.release(term)
+        note("released", term=term)
+
+    # Out: what is said
+
+    def _say(self, now: float) -> None:
+        """Say where this controller stands, when that changed, was asked for, or was said long ago."""
+        if now < self._hold_until and (self._claiming or not self._disks.all_asked_since(self._facts.awake_since)):
+            return
+        standing = self._standing(now)
+        if self._said is not None and now - self._said_at < SAY_AGAIN_S and _says(standing) == _says(self._said):
+            return
+        self._said, self._said_at = standing, now
+        self._server.say("carpd", standing)
+        self._server.say("middlewared", standing)
+
+    def _standing(self, now: float) -> hub.Standing:
+        facts = self._facts
+        return hub.Standing(
+            role=facts.role,
+            term=facts.term if facts.owns or facts.role == "SINGLE" else facts.known_term(self._disks),
+            since=facts.role_since,
+            why=self._decision.why,
+            rule=self._decision.rule,
+            record=facts.record,
+            voters=self._disks.states(),
+            peer_interlink_at=facts.interlink_at,
+            peer_advert_at=facts.advert_at,
+            peer_disk_at=self._disks.beat_at(),
+            settled=facts.settled,
+            resigned=facts.resigned_at is not None,
+            scheduling=self._scheduling,
+        )
+
+    def _remember(self) -> None:
+        memory = self._facts.memory()
+        if memory == self._remembered:
+            return
+        try:
+            remember(self._memory_file, memory)
+        except OSError as e:
+            note("not-remembered", file=self._memory_file, why=e.strerror)
+        self._remembered = memory
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            raise SystemExit(f"fenced: {task.exception()!r}")
+
+
+def _set(event: asyncio.Event, on: bool) -> None:
+    if on:
+        event.set()
+    else:
+        event.clear()
+
+
+def _says(standing: hub.Standing) -> tuple[object, ...]:
+    """What a listener acts on; ages and the wording change all the time."""
+    s = standing
+    return (s.role, s.term, s.rule, s.record, s.voters, s.settled, s.resigned)

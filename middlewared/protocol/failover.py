@@ -1,0 +1,410 @@
+"""Who is active: one pure function from what this controller knows to what it shall do.
+
+`decide(view, now)` goes down `RULES`, and the first rule whose condition holds decides; the last one always holds. A
+rule's condition returns its reason as a sentence, or None. The simulator, fenced and the explanation that the API gives
+call the same function.
+
+What the rules rest on
+- Only a majority of the shared disks makes an owner (protocol/ballot.py). CLAIM means "try", never "be".
+- Three channels show that a peer lives: heartbeats on the interlink, CARP adverts on the LAN, the owner's heartbeat on
+  the disks. *Gone* means that all three are silent; a channel that nobody watches is unknown, and unknown is not dead.
+- Adverts and disk heartbeats come from an owner only, so one of them shows that there is an owner.
+- An age counts from the last sign or from when the channel began to be watched without a break, whichever is later: a
+  controller that slept learns nothing from its own sleep.
+- A frozen owner's addresses answer until their lease ends. With the interlink's carrier up the peer may be frozen, so
+  the claim waits `held_s`; without carrier it has no power or no cable.
+- A closing connection is no sign of death and is not in the view.
+
+Deliberately not handled here: pools and services, groups of interfaces, the limit on role changes. Times are this
+controller's CLOCK_BOOTTIME in seconds; no time of the peer's is ever compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from functools import cached_property
+from typing import TypeAlias
+
+import msgspec
+
+from middlewared.kernel.facts import Node, other
+from middlewared.protocol.hub import Heard, PeerWord, Settings, VoterState
+
+
+class Windows(msgspec.Struct, frozen=True, kw_only=True):
+    """How long is long; see middlewared.config.Timing. resign_s: how long a peer may take to take what was given up."""
+
+    settle_s: float = 20.0
+    lease_s: float = 1.0
+    interlink_dead_s: float = 0.15
+    advert_dead_s: float = 0.3
+    disk_dead_s: float = 0.25
+    held_s: float = 1.25
+    resign_s: float = 5.0
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What one controller knows at one instant.
+
+    booted_at: when fenced first ran since this controller booted. settled: boot was once over.
+    owns, term: this controller won `term` and was not told otherwise. confirmed_at: when a majority of the disks last
+    said so. owned_term: the term that this controller owned in this boot and did not give up, 0: none. begins:
+    middlewared asked for a new term. forced: an operator asked to claim. resigned_at: when the term was given up.
+    voters: the shared disks as last seen; none: there are none.
+    heard, heard_since: what carpd reports, and since when it does so without a break; None: it does not.
+    disk_at, disk_since: when the owner's heartbeat on the disks last changed, and since when a majority of them can be
+    read without a break; None: they cannot.
+    peer_idle_since: since when the peer says, heartbeat by heartbeat, that it is not the owner.
+    """
+
+    node: Node
+    windows: Windows
+    settings: Settings | None
+    booted_at: float
+    settled: bool
+    owns: bool
+    term: int
+    confirmed_at: float | None
+    owned_term: int
+    begins: bool
+    forced: bool
+    resigned_at: float | None
+    voters: tuple[VoterState, ...]
+    heard: Heard | None
+    heard_since: float | None
+    disk_at: float | None
+    disk_since: float | None
+    peer_idle_since: float | None
+
+
+class Verdict(Enum):
+    """What to do. CLAIM: hold a ballot, keeping the role until it is won. The others: be that at once."""
+
+    WAIT = "wait"
+    SINGLE = "single"
+    OWN = "own"
+    STAND_BY = "stand by"
+    CLAIM = "claim"
+    RESIGN = "resign"
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """rule: the name of the rule that decided. why: one sentence for people."""
+
+    rule: str
+    verdict: Verdict
+    why: str
+
+
+def decide(view: View, now: float) -> Decision:
+    """The first rule of RULES that holds. Total: the last one always does."""
+    situation = Situation(view, now)
+    for rule, verdict, reason in RULES:
+        why = reason(situation)
+        if why is not None:
+            return Decision(rule, verdict, why)
+    raise AssertionError("the last rule always holds")
+
+
+def is_settled(view: View, now: float) -> bool:
+    """Whether boot is over: the peer was heard, or was waited for long enough. Once over, it stays over."""
+    situation = Situation(view, now)
+    return situation.settled
+
+
+class Situation:
+    """What follows from a view at `now`; each rule asks for what it needs."""
+
+    def __init__(self, view: View, now: float) -> None:
+        self.view = view
+        self.now = now
+        self.me = view.node
+        self.peer = other(view.node)
+
+    # The disks
+
+    @cached_property
+    def reachable(self) -> tuple[VoterState, ...]:
+        return tuple(voter for voter in self.view.voters if voter.reachable)
+
+    def majority(self, count: int) -> bool:
+        return count > len(self.view.voters) // 2
+
+    def held_by(self, node: Node) -> bool:
+        """Whether a majority of the disks is held by `node`, as far as they can be read now."""
+        return self.majority(sum(voter.owner == node for voter in self.reachable))
+
+    @cached_property
+    def mine(self) -> int:
+        return sum(voter.owner == self.me and voter.term == self.view.term for voter in self.reachable)
+
+    # The peer
+
+    @cached_property
+    def word(self) -> PeerWord | None:
+        """What the peer says of itself, while its heartbeats are fresh."""
+        heard = self.view.heard
+        if heard is None or not self._fresh(heard.interlink_at, self.view.windows.interlink_dead_s):
+            return None
+        return heard.peer
+
+    @cached_property
+    def signs(self) -> tuple[str, ...]:
+        """The channels by which the peer was heard a moment ago."""
+        heard, windows = self.view.heard, self.view.windows
+        channels = (
+            ("interlink", heard.interlink_at if heard else None, windows.interlink_dead_s),
+            ("adverts", heard.advert_at if heard else None, windows.advert_dead_s),
+            ("disks", self.view.disk_at, windows.disk_dead_s),
+        )
+        return tuple(name for name, at, dead_s in channels if self._fresh(at, dead_s))
+
+    @cached_property
+    def owner_signs(self) -> tuple[str, ...]:
+        """By what the peer shows that it owns; a word that says otherwise is newer than adverts and disks can be."""
+        said = ("its heartbeat says so",) if self.word is not None and self.word.owner else ()
+        shown = {"adverts": "its adverts are heard", "disks": "its heartbeat on the disks goes on"}
+        return said + tuple(shown[sign] for sign in self.signs if sign in shown)
+
+    @cached_property
+    def last_signs(self) -> tuple[float, ...] | None:
+        """Per channel, the time from which silence counts; None: a channel is not watched, so nothing is known."""
+        view = self.view
+        if view.heard is None or view.heard_since is None or view.disk_since is None:
+            return None
+        since = max(view.heard_since, view.heard.since)
+        signs = ((view.heard.interlink_at, since), (view.heard.advert_at, since), (view.disk_at, view.disk_since))
+        return tuple(start if at is None else max(at, start) for at, start in signs)
+
+    @cached_property
+    def gone(self) -> bool:
+        windows = self.view.windows
+        dead_s = (windows.interlink_dead_s, windows.advert_dead_s, windows.disk_dead_s)
+        signs = self.last_signs
+        return signs is not None and all(self.now - at > dead for at, dead in zip(signs, dead_s, strict=True))
+
+    @cached_property
+    def silent_s(self) -> float:
+        """Since the last sign on any channel."""
+        return self.now - max(self.last_signs or (self.now,))
+
+    @cached_property
+    def settled(self) -> bool:
+        view = self.view
+        heard = self.word is not None or bool(self.signs)
+        return view.settled or heard or self.now - view.booted_at >= view.windows.settle_s
+
+    # This controller
+
+    @cached_property
+    def links_up(self) -> bool:
+        return self.view.heard is not None and self.view.heard.links_up
+
+    @cached_property
+    def preferred(self) -> bool:
+        """Whether this controller claims when both are there and none owns."""
+        if self.word is not None and self.word.links_up != self.links_up:
+            return self.links_up
+        return self.view.settings is not None and self.view.settings.default_node == self.me
+
+    def _fresh(self, at: float | None, dead_s: float) -> bool:
+        return at is not None and self.now - at <= dead_s
+
+
+# The conditions, in the order of the table at the end
+
+
+def _unconfigured(s: Situation) -> str | None:
+    return "no settings have come from middlewared yet" if s.view.settings is None else None
+
+
+def _single(s: Situation) -> str | None:
+    assert s.view.settings is not None
+    return None if s.view.settings.paired else "this controller was never paired"
+
+
+def _deposed(s: Situation) -> str | None:
+    if not s.view.owns:
+        return None
+    if s.held_by(s.peer):
+        return f"{s.peer} holds a majority of the disks"
+    if s.word is None or not s.word.owner:
+        return None
+    if s.word.term > s.view.term:
+        return f"{s.peer} owns the higher term {s.word.term}"
+    if s.word.term == s.view.term and not s.view.voters and s.me == "B":
+        return f"both were forced into term {s.view.term}, and B yields"
+    return None
+
+
+def _forced(s: Situation) -> str | None:
+    if not s.view.forced or s.view.owns:
+        return None
+    unfenced = "" if s.view.voters else "; there are no shared disks, so nothing fences the peer"
+    return f"an operator forces this controller to be active{unfenced}"
+
+
+def _begins(s: Situation) -> str | None:
+    if not (s.view.owns and s.view.begins):
+        return None
+    return "middlewared began anew, and its writes need a term of their own"
+
+
+def _cut_off(s: Situation) -> str | None:
+    """An owner that can neither confirm its term nor hear the peer may have been replaced already."""
+    if not s.view.owns or not s.view.voters or s.signs:
+        return None
+    since = s.view.confirmed_at
+    if since is not None and s.now - since <= s.view.windows.lease_s:
+        return None
+    return f"the disks have not confirmed the term for {s.view.windows.lease_s:g} s and {s.peer} is not heard"
+
+
+def _regains(s: Situation) -> str | None:
+    if not s.view.owns or not s.majority(len(s.reachable)) or s.majority(s.mine):
+        return None
+    return f"only {s.mine} of {len(s.view.voters)} disks hold term {s.view.term}, and {s.peer} has no majority"
+
+
+def _link_lost(s: Situation) -> str | None:
+    settings, heard, word = s.view.settings, s.view.heard, s.word
+    if not s.view.owns or not s.view.voters or settings is None or settings.disabled or heard is None or word is None:
+        return None
+    if heard.links_up or s.now - heard.links_since < settings.timeout_s:
+        return None
+    if not (word.links_up and word.hears_us and word.settled):
+        return None
+    return f"a network with a virtual IP is lost here for {settings.timeout_s:g} s and is up at {s.peer}"
+
+
+def _owns(s: Situation) -> str | None:
+    if not s.view.owns:
+        return None
+    if not s.view.voters:
+        return f"term {s.view.term} was forced; there are no shared disks, so nothing fences the peer"
+    return f"this controller holds term {s.view.term}"
+
+
+def _resumes(s: Situation) -> str | None:
+    if not s.view.owned_term or s.held_by(s.peer) or (s.word is not None and s.word.owner):
+        return None
+    if s.view.voters and not s.held_by(s.me):
+        return None
+    return f"this controller owned term {s.view.owned_term} in this boot and nobody took it"
+
+
+def _voterless(s: Situation) -> str | None:
+    return None if s.view.voters else "paired without shared disks: only failover.force_master claims"
+
+
+def _disabled(s: Situation) -> str | None:
+    return "failover is disabled" if s.view.settings is not None and s.view.settings.disabled else None
+
+
+def _peer_resigned(s: Situation) -> str | None:
+    if s.word is None or not s.word.resigned or s.word.owner or not s.links_up:
+        return None
+    return f"{s.peer} gave its term up for this controller to take"
+
+
+def _peer_owns(s: Situation) -> str | None:
+    return f"{s.peer} owns: {', '.join(s.owner_signs)}" if s.owner_signs else None
+
+
+def _resigned(s: Situation) -> str | None:
+    if s.view.resigned_at is None or s.now - s.view.resigned_at >= s.view.windows.resign_s:
+        return None
+    return f"this controller gave its term up {s.now - s.view.resigned_at:.1f} s ago for {s.peer} to take"
+
+
+def _booting(s: Situation) -> str | None:
+    if s.settled:
+        return None
+    return f"{s.peer} was not heard since boot; it is waited for until {s.view.windows.settle_s:g} s after it"
+
+
+def _unreadable(s: Situation) -> str | None:
+    if s.majority(len(s.reachable)):
+        return None
+    return f"only {len(s.reachable)} of {len(s.view.voters)} disks can be read"
+
+
+def _own_key(s: Situation) -> str | None:
+    if s.word is None or not s.held_by(s.me):
+        return None
+    return f"the disks are reserved for this controller since before its boot, and {s.peer} does not own"
+
+
+def _nobody_for_long(s: Situation) -> str | None:
+    idle_since = s.view.peer_idle_since
+    if s.word is None or idle_since is None or s.now - idle_since < s.view.windows.settle_s:
+        return None
+    return f"both are there and nobody owned for {s.view.windows.settle_s:g} s"
+
+
+def _peer_key(s: Situation) -> str | None:
+    if s.word is None or not s.held_by(s.peer):
+        return None
+    return f"the disks are reserved for {s.peer}, which is there and may resume"
+
+
+def _preferred(s: Situation) -> str | None:
+    return "both are there, none owns, and this controller is preferred" if s.word is not None and s.preferred else None
+
+
+def _other_preferred(s: Situation) -> str | None:
+    return f"both are there, none owns, and {s.peer} is preferred" if s.word is not None else None
+
+
+def _gone_without_carrier(s: Situation) -> str | None:
+    if not s.gone or s.view.heard is None or s.view.heard.carrier:
+        return None
+    return f"{s.peer} is silent on all channels and the interlink has no carrier"
+
+
+def _gone_and_held(s: Situation) -> str | None:
+    if not s.gone or s.silent_s < s.view.windows.held_s:
+        return None
+    return f"{s.peer} is silent on all channels for {s.silent_s:.2f} s"
+
+
+def _alive_or_unknown(s: Situation) -> str | None:
+    if s.last_signs is None:
+        return f"{s.peer} cannot be heard here on every channel, which is no sign of its death"
+    return f"{s.peer} was heard {s.silent_s:.2f} s ago, which is not long enough to call it gone"
+
+
+Reason: TypeAlias = Callable[[Situation], str | None]
+
+RULES: tuple[tuple[str, Verdict, Reason], ...] = (
+    ("UNCONFIGURED", Verdict.WAIT, _unconfigured),
+    ("SINGLE", Verdict.SINGLE, _single),
+    # An owner
+    ("DEPOSED", Verdict.STAND_BY, _deposed),
+    ("FORCED", Verdict.CLAIM, _forced),
+    ("BEGINS", Verdict.CLAIM, _begins),
+    ("CUT_OFF", Verdict.STAND_BY, _cut_off),
+    ("REGAINS", Verdict.CLAIM, _regains),
+    ("LINK_LOST", Verdict.RESIGN, _link_lost),
+    ("OWNS", Verdict.OWN, _owns),
+    # No owner: what holds it back or lets it go on where it was
+    ("RESUMES", Verdict.CLAIM, _resumes),
+    ("VOTERLESS", Verdict.STAND_BY, _voterless),
+    ("DISABLED", Verdict.STAND_BY, _disabled),
+    ("PEER_RESIGNED", Verdict.CLAIM, _peer_resigned),
+    ("PEER_OWNS", Verdict.STAND_BY, _peer_owns),
+    ("RESIGNED", Verdict.STAND_BY, _resigned),
+    ("BOOTING", Verdict.WAIT, _booting),
+    ("UNREADABLE", Verdict.STAND_BY, _unreadable),
+    # Both are there and none owns
+    ("OWN_KEY", Verdict.CLAIM, _own_key),
+    ("NOBODY_FOR_LONG", Verdict.CLAIM, _nobody_for_long),
+    ("PEER_KEY", Verdict.STAND_BY, _peer_key),
+    ("PREFERRED", Verdict.CLAIM, _preferred),
+    ("OTHER_PREFERRED", Verdict.STAND_BY, _other_preferred),
+    # The peer is not heard on the interlink
+    ("GONE_WITHOUT_CARRIER", Verdict.CLAIM, _gone_without_carrier),
+    ("GONE", Verdict.CLAIM, _gone_and_held),
+    ("NOT_GONE", Verdict.STAND_BY, _alive_or_unknown),
+)
