@@ -16,7 +16,7 @@ from sqlalchemy import Table
 
 from middlewared.kernel.event import Event, Upcast
 from middlewared.kernel.facts import Node
-from middlewared.ports import Host
+from middlewared.ports import Fence, Host
 
 S = TypeVar("S", bound=msgspec.Struct)
 Row = dict[str, object]
@@ -98,6 +98,10 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     disk_ok: the voters that this controller reaches, out of disks_total.
     """
 
+    version: str
+    boot_id: str
+    uptime_s: float
+    wall_ns: int
     status: Literal["SINGLE", "MASTER", "BACKUP", "ELECTING", "IMPORTING", "ERROR"]
     term: int
     since_s: float
@@ -118,6 +122,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     disks_total: int
     active_urls: tuple[str, ...]
     vip_states: Mapping[str, str]
+    effects: Mapping[str, str | None]
+    """Effect -> why the world is not as the configuration says; None where it is."""
 
 
 class Call(Protocol):
@@ -236,6 +242,7 @@ class View(Protocol):
 
     node: Node
     host: Host
+    fence: Fence
 
     def state(self, noun: Noun[S]) -> S: ...
 
@@ -255,8 +262,21 @@ class Effect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Announcement:
+    """Whenever the answer of `query` changes, its subscribers are told {field: answer}, within a second."""
+
+    collection: str
+    query: str
+    field: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """The manifest. needs: methods of other plugins that this one queries. events: collections it announces."""
+    """The manifest.
+
+    needs: methods of other plugins that this one queries. events: collections that it fills itself; announces: those
+    that are the answer of a query.
+    """
 
     name: str
     nouns: tuple[Noun[Any], ...] = ()
@@ -264,3 +284,4 @@ class Plugin:
     effects: tuple[Effect, ...] = ()
     needs: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
+    announces: tuple[Announcement, ...] = ()

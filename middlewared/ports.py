@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from middlewared.kernel.facts import Node, PairRecord
+from middlewared.kernel.facts import Node, PairRecord, Vip
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
 
 __all__ = ["Answer", "Clock", "Denied", "Granted", "Holding", "Host", "Silent", "Voter"]
@@ -57,6 +57,16 @@ class Voter(Protocol):
         ...
 
 
+class Fence(Protocol):
+    """What fenced and carpd must know of the configuration. Each call states the whole."""
+
+    async def set_vips(self, vips: Sequence[Vip]) -> None: ...
+
+    async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
+        """default_node: who claims when both are there and none owns. timeout_s: how long a lost network may last."""
+        ...
+
+
 class Host(Protocol):
     """This controller's own name service files, host name and default routes."""
 
@@ -66,7 +76,9 @@ class Host(Protocol):
 
     async def write_hosts(self, hostname: str, domain: str, lines: Sequence[str]) -> None: ...
 
-    async def set_default_route(self, family: Literal[4, 6], gateway: str | None) -> None: ...
+    async def set_default_route(self, family: Literal[4, 6], gateway: str | None) -> None:
+        """None takes away a route that was set here before, and no other."""
+        ...
 
     async def nameservers(self) -> Sequence[str]:
         """What resolv.conf says at this moment."""

@@ -14,6 +14,16 @@ def other(node: Node) -> Node:
     return "B" if node == "A" else "A"
 
 
+class PerNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that each controller has for itself; both apply the same event and each takes its own."""
+
+    A: str
+    B: str
+
+    def of(self, node: Node) -> str:
+        return self.A if node == "A" else self.B
+
+
 class Vip(msgspec.Struct, frozen=True, kw_only=True):
     """A virtual address and the CARP group that announces it.
 

@@ -1,0 +1,132 @@
+"""The committed state: a fold of the log up to the commit index, and its projection in state.db.
+
+What is in memory is what queries see. state.db follows a moment later, the newest state of each noun at a time: it can
+always be made again from the log, so nothing waits for it.
+
+A record of a kind that this build does not know stops the fold there: it is stored, not applied, and `blocked` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from middlewared.engine.registry import Registry
+from middlewared.kernel.errors import MiddlewareError
+from middlewared.kernel.event import Event, Record, UnknownKind
+from middlewared.store.state import StateStore
+
+log = logging.getLogger(__name__)
+
+State = msgspec.Struct
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A record that became visible. noun: whose state it changed; None for events of the engine itself."""
+
+    record: Record
+    event: Event
+    noun: str | None
+
+
+class CommittedState:
+    """Folds committed records into the nouns' states and keeps state.db behind them."""
+
+    def __init__(self, registry: Registry, store: StateStore) -> None:
+        self._registry = registry
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="state.db")
+        self._unapplied: deque[Record] = deque()
+        self._dirty: set[str] = set()
+        self._writing: asyncio.Task[None] | None = None
+        self.blocked: str | None = None
+        self.applied_seq, self.pair_seq = store.applied()
+        self.states: dict[str, Any] = store.load(list(registry.nouns.values()))
+
+    def follow(self, records: Iterable[Record]) -> None:
+        """These records stand in the log after the ones before; they are not committed yet."""
+        self._unapplied.extend(records)
+
+    def cut_after(self, seq: int) -> None:
+        """Forget records that were cut from the log before they were applied."""
+        while self._unapplied and self._unapplied[-1].seq > seq:
+            self._unapplied.pop()
+
+    def ahead(self) -> dict[str, Any]:
+        """The state as it will be when everything in the log is committed."""
+        states = dict(self.states)
+        for record in self._unapplied:
+            self.fold(states, record)
+        return states
+
+    def fold(self, states: dict[str, Any], record: Record) -> Change:
+        """Apply one record to `states`. Raises UnknownKind."""
+        event = self._registry.catalogue.open(record)
+        name = self._registry.noun_of.get(record.kind)
+        if name is not None:
+            states[name] = self._registry.nouns[name].evolve(states[name], event)
+        return Change(record, event, name)
+
+    def commit(self, commit_seq: int, pair_seq: int) -> list[Change]:
+        """Apply everything up to commit_seq. Returns what became visible, in order."""
+        changes: list[Change] = []
+        while self._unapplied and self._unapplied[0].seq <= commit_seq and self.blocked is None:
+            record = self._unapplied[0]
+            try:
+                changes.append(self.fold(self.states, record))
+            except UnknownKind as e:
+                self.blocked = str(e)
+                log.error("event=apply_blocked why=%r", self.blocked)
+                break
+            self._unapplied.popleft()
+            self.applied_seq = record.seq
+        self.pair_seq = max(self.pair_seq, min(pair_seq, self.applied_seq))
+        self._dirty |= {change.noun for change in changes if change.noun is not None}
+        if changes and self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+        return changes
+
+    async def flush(self) -> None:
+        """Return when state.db holds what memory holds."""
+        while self._writing is not None:
+            await asyncio.shield(self._writing)
+
+    async def digest(self) -> tuple[int, str]:
+        """(applied seq, digest of every projected row), read from state.db."""
+        await self.flush()
+        seq = self.applied_seq
+        nouns = list(self._registry.nouns.values())
+        digest = await asyncio.get_running_loop().run_in_executor(self._thread, self._store.digest, nouns)
+        return seq, digest
+
+    async def reload(self, store: StateStore) -> None:
+        """Take over a state.db that was rebuilt."""
+        await self.flush()
+        self._store = store
+        self.applied_seq, self.pair_seq = store.applied()
+        self.states = store.load(list(self._registry.nouns.values()))
+        self.blocked = None
+
+    async def close(self) -> None:
+        await self.flush()
+        self._thread.shutdown()
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        written = -1
+        try:
+            while written < self.applied_seq:
+                names, self._dirty = self._dirty, set()
+                written = self.applied_seq
+                changed = {self._registry.nouns[name]: self.states[name] for name in sorted(names)}
+                await loop.run_in_executor(self._thread, self._store.apply, changed, written, self.pair_seq)
+        except MiddlewareError as e:
+            log.error("event=state_db_behind why=%r", str(e))
+        finally:
+            self._writing = None

@@ -1,0 +1,294 @@
+"""The only writer.
+
+A command's way: decide against the state as it will be when everything before is committed; seal the events; propose
+them, with all commands that wait, as one group; the replication machine stores and ships the group and moves the commit
+index; what it covers is applied, answered and told. A group is formed while the one before is on its way to the disk,
+so the group's size follows the load.
+
+A command whose deadline passes has an unknown outcome: it may still commit. It is never answered "failed".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from middlewared.engine.apply import Change, CommittedState
+from middlewared.engine.dispatch import Committed
+from middlewared.engine.registry import Registry
+from middlewared.engine.replicate import Replicator
+from middlewared.kernel.errors import (
+    CallFailed,
+    ConfigBehind,
+    MiddlewareError,
+    NoRole,
+    NotActive,
+    OutcomeUnknown,
+    Refused,
+)
+from middlewared.kernel.event import MAX_PAYLOAD, Event, Position, Record, Stamp, seal
+from middlewared.kernel.tenure import TermBegan
+from middlewared.plugin import Command, Noun
+from middlewared.ports import Clock
+from middlewared.protocol import replication_values as values
+from middlewared.protocol.replication_owner import Owner, Phase
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+DEADLINE_S = 10.0
+GROUP = 512
+GROUP_BYTES = 512 * 1024
+WAITING = 4096
+ENGINE_ACTOR = "middlewared"
+
+
+class Waiter:
+    """A command on its way. seq: of its last record, once it is decided."""
+
+    __slots__ = ("actor", "command", "outcome", "request_id", "seq")
+
+    def __init__(self, command: Command, actor: str, request_id: str, outcome: asyncio.Future[Committed]) -> None:
+        self.command = command
+        self.actor = actor
+        self.request_id = request_id
+        self.outcome = outcome
+        self.seq = 0
+
+    def fail(self, error: Exception) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
+class Tenure(Protocol):
+    """What the engine asks about its controller's role, when it is not the owner's."""
+
+    def active_urls(self) -> tuple[str, ...]: ...
+
+    def is_standby(self) -> bool: ...
+
+
+class Engine:
+    """Executes commands in the term that it is given, and applies what is committed on either controller."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        state: CommittedState,
+        clock: Clock,
+        origin: str,
+        tenure: Tenure,
+        *,
+        on_change: Callable[[list[Change]], None],
+        on_fatal: Callable[[str], None],
+    ) -> None:
+        self._registry = registry
+        self._state = state
+        self._clock = clock
+        self._origin = origin
+        self._tenure = tenure
+        self._on_change = on_change
+        self._on_fatal = on_fatal
+        self._replicator: Replicator
+        self._term: int | None = None
+        self._ahead: dict[str, Any] = {}
+        self._queue: deque[Waiter] = deque()
+        self._decided: deque[Waiter] = deque()
+        self._storing = 0
+        self._kicked = False
+        self.reason = ""
+        self.rebuild: Callable[[Position], Any]
+
+    def attach(self, replicator: Replicator) -> None:
+        """Give the engine the log. The two know each other: one proposes, the other says what became of it."""
+        self._replicator = replicator
+
+    # --- what dispatch asks ---
+
+    def state(self, noun: Noun[S]) -> S:
+        """The committed state of a noun."""
+        state: S = self._state.states[noun.name]
+        return state
+
+    @property
+    def states(self) -> Mapping[str, Any]:
+        return self._state.states
+
+    async def state_digest(self) -> tuple[int, str]:
+        return await self._state.digest()
+
+    def gate_write(self) -> None:
+        """Raises NotActive, NoRole or ConfigBehind where this controller may not write."""
+        replica = self._replicator.replica
+        if replica.halted is not None:
+            raise CallFailed(errno.EIO, f"This controller has halted: {replica.halted}")
+        side = replica.side
+        if not isinstance(side, Owner):
+            if self._tenure.is_standby():
+                raise NotActive(replica.identity.node, self._tenure.active_urls())
+            raise NoRole("This controller has no role yet")
+        if side.phase is Phase.BEHIND:
+            raise ConfigBehind(side.why)
+        if self._term is None:
+            raise NoRole("This controller has just become the owner and is completing its log")
+
+    async def execute(self, command: Command, *, actor: str, origin: str, request_id: str) -> Committed:
+        """Decide, make durable, commit, apply.
+
+        Raises what `decide` raises, what gate_write raises, and OutcomeUnknown after DEADLINE_S.
+        """
+        self.gate_write()
+        if len(self._queue) >= WAITING:
+            raise CallFailed(errno.EBUSY, f"{WAITING} writes are waiting already")
+        waiter = Waiter(command, f"{actor}@{origin}", request_id, asyncio.get_running_loop().create_future())
+        self._queue.append(waiter)
+        self._kick()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await waiter.outcome
+        except TimeoutError:
+            raise OutcomeUnknown(request_id) from None
+
+    # --- groups ---
+
+    def _kick(self) -> None:
+        if not self._kicked:
+            self._kicked = True
+            asyncio.get_running_loop().call_soon(self._group)
+
+    def _group(self) -> None:
+        """Decide what waits, and propose it as one group."""
+        self._kicked = False
+        if self._term is None or self._storing or not self._queue:
+            return
+        records: list[Record] = []
+        position = self._replicator.replica.log.tip
+        size = 0
+        while self._queue and len(records) < GROUP and size < GROUP_BYTES:
+            waiter = self._queue.popleft()
+            if waiter.outcome.done():
+                continue
+            try:
+                made = self._decide(waiter, position)
+            except MiddlewareError as e:
+                waiter.fail(e)
+                continue
+            except Exception as e:
+                log.exception("event=decide_failed noun=%s", waiter.command.noun)
+                waiter.fail(e)
+                continue
+            records += made
+            size += sum(len(record.payload) for record in made)
+            position = records[-1].position if records else position
+            waiter.seq = position.seq
+            self._decided.append(waiter)
+        if records:
+            self._replicator.feed(values.Proposed(tuple(records)))
+        self._answer()
+
+    def _decide(self, waiter: Waiter, position: Position) -> list[Record]:
+        noun = self._registry.nouns[waiter.command.noun]
+        events = noun.decide(self._ahead[noun.name], waiter.command)
+        stamp = self._stamp(waiter.actor, waiter.request_id)
+        records: list[Record] = []
+        state = self._ahead[noun.name]
+        for event in events:
+            record = self._seal(event, records[-1].position if records else position, stamp)
+            records.append(record)
+            state = noun.evolve(state, event)
+        self._ahead[noun.name] = state
+        return records
+
+    def _seal(self, event: Event, after: Position, stamp: Stamp) -> Record:
+        record = seal(event, after, stamp)
+        if len(record.payload) > MAX_PAYLOAD:
+            raise Refused((event.kind, f"makes an event of more than {MAX_PAYLOAD} bytes", errno.E2BIG))
+        return record
+
+    def _stamp(self, actor: str, request_id: str) -> Stamp:
+        assert self._term is not None
+        return Stamp(
+            term=self._term,
+            origin=self._origin,
+            actor=actor,
+            request_id=request_id,
+            wall_ns=self._clock.wall_ns(),
+        )
+
+    def _answer(self) -> None:
+        """Answer every command whose last record is committed and applied."""
+        replica_log = self._replicator.replica.log
+        while self._decided and self._decided[0].seq <= replica_log.committed.seq:
+            waiter = self._decided.popleft()
+            if not waiter.outcome.done():
+                level = "pair" if waiter.seq <= replica_log.pair_seq else "single"
+                waiter.outcome.set_result(Committed(waiter.seq, self._term or 0, level))
+
+    # --- what the replicator tells ---
+
+    def storing(self, records: tuple[Record, ...]) -> None:
+        self._storing += 1
+        self._state.follow(records)
+
+    def stored(self) -> None:
+        self._storing -= 1
+        if self._queue:
+            self._group()
+
+    def committed(self, commit_seq: int, pair_seq: int) -> None:
+        changes = self._state.commit(commit_seq, pair_seq)
+        self._answer()
+        self._replicator.feed(values.Applied(self._state.applied_seq))
+        if changes:
+            self._on_change(changes)
+
+    def opened(self, term: int, adopted: int) -> None:
+        """Writes may begin. The first record of the term is written before anything else can be."""
+        if self._state.blocked is not None:
+            log.error("event=not_opened why=%r", self._state.blocked)
+            return
+        self._ahead = self._state.ahead()
+        self._term = term
+        side = self._replicator.replica.side
+        tip = self._replicator.replica.log.tip
+        began = TermBegan(
+            owner=self._replicator.replica.identity.node,
+            reason=self.reason,
+            prev_last_seq=tip.seq,
+            in_sync=tuple(sorted(side.synced)) if isinstance(side, Owner) else (),
+            adopted=adopted,
+        )
+        record = seal(began, tip, self._stamp(ENGINE_ACTOR, ""))
+        log.info("event=open term=%d after=%d adopted=%d", term, tip.seq, adopted)
+        self._replicator.feed(values.Proposed((record,)))
+
+    def closed(self, why: str) -> None:
+        """No more writes in this term. What is not committed has an unknown outcome; what is not decided has none."""
+        log.warning("event=closed why=%r", why)
+        self._term = None
+        for waiter in self._decided:
+            waiter.fail(OutcomeUnknown(waiter.request_id))
+        for waiter in self._queue:
+            waiter.fail(NoRole(why))
+        self._decided.clear()
+        self._queue.clear()
+
+    async def was_cut(self, at: Position, count: int) -> None:
+        log.warning("event=tail_quarantined after=%d count=%d", at.seq, count)
+        if at.seq < self._state.applied_seq:
+            await self.rebuild(at)
+        else:
+            self._state.cut_after(at.seq)
+
+    def halted(self, why: str) -> None:
+        log.critical("event=halted why=%r", why)
+
+    def fatal(self, why: str) -> None:
+        self._on_fatal(why)

@@ -1,0 +1,84 @@
+"""Makes the world outside equal to the committed state, on this controller, for itself.
+
+An effect runs at the start, after every change of a noun that it watches, and again while it fails. One effect runs at
+a time for itself, never twice at once: a change while it runs makes it run once more. Failure is status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+import msgspec
+
+from middlewared.kernel.errors import MiddlewareError
+from middlewared.plugin import Effect, View
+
+log = logging.getLogger(__name__)
+
+DEADLINE_S = 30.0
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How an effect stands. why None: the world is as the state wants it."""
+
+    effect: str
+    why: str | None
+
+
+class Reconciler:
+    """Runs every effect in a task of its own."""
+
+    def __init__(self, effects: Iterable[Effect], view: View) -> None:
+        self._view = view
+        self._wake = {effect.name: asyncio.Event() for effect in effects}
+        self._effects = {effect.name: effect for effect in effects}
+        self._outcomes: dict[str, str | None] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        for effect in self._effects.values():
+            self._wake[effect.name].set()
+            self._tasks.append(asyncio.get_running_loop().create_task(self._keep(effect)))
+
+    def changed(self, nouns: Iterable[str]) -> None:
+        """The state of these nouns changed."""
+        names = set(nouns)
+        for effect in self._effects.values():
+            if names.intersection(effect.watches):
+                self._wake[effect.name].set()
+
+    def outcomes(self) -> list[Outcome]:
+        return [Outcome(effect=name, why=why) for name, why in sorted(self._outcomes.items())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep(self, effect: Effect) -> None:
+        wake = self._wake[effect.name]
+        while True:
+            failing = self._outcomes.get(effect.name) is not None
+            try:
+                async with asyncio.timeout(effect.retry_s if failing else None):
+                    await wake.wait()
+            except TimeoutError:
+                pass
+            wake.clear()
+            await self._run(effect)
+
+    async def _run(self, effect: Effect) -> None:
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await effect.reconcile(self._view)
+            why = None
+        except (MiddlewareError, OSError) as e:
+            why = str(e)
+        except TimeoutError:
+            why = f"did not finish within {DEADLINE_S:.0f} s"
+        if why != self._outcomes.get(effect.name):
+            level = logging.INFO if why is None else logging.ERROR
+            log.log(level, "event=effect name=%s why=%r", effect.name, why)
+        self._outcomes[effect.name] = why

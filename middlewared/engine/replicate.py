@@ -1,0 +1,224 @@
+"""Drives the replication machine: performs its actions on the log, the line and the record, and feeds back the outcome.
+
+log.db has one writer thread, so appends and cuts happen in the order in which the machine asked for them; reads have a
+thread of their own. No decision is made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, Protocol, TypeVar
+
+from middlewared.kernel.errors import Diverged, MiddlewareError
+from middlewared.kernel.event import START, Position, Record
+from middlewared.kernel.facts import PairRecord
+from middlewared.ports import Clock
+from middlewared.protocol import replication_values as values
+from middlewared.protocol.replication import Replica
+from middlewared.protocol.replication_frames import Frame, History, TermEnd
+from middlewared.store.log import LogStore
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Line(Protocol):
+    """The line to the peer, as long as it is up."""
+
+    def send(self, frame: Frame) -> None: ...
+
+    def drop(self, why: str) -> None: ...
+
+
+class Listener(Protocol):
+    """Who must know what the machine said."""
+
+    def storing(self, records: tuple[Record, ...]) -> None: ...
+
+    def stored(self) -> None: ...
+
+    def committed(self, commit_seq: int, pair_seq: int) -> None: ...
+
+    def opened(self, term: int, adopted: int) -> None: ...
+
+    def closed(self, why: str) -> None: ...
+
+    async def was_cut(self, at: Position, count: int) -> None: ...
+
+    def halted(self, why: str) -> None: ...
+
+    def fatal(self, why: str) -> None:
+        """The log cannot be written: this process must end."""
+        ...
+
+
+class Replicator:
+    """Performs what the machine asks for."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        store: LogStore,
+        clock: Clock,
+        quarantine: Path,
+        write_record: Callable[[PairRecord], Awaitable[bool]],
+        listener: Listener,
+    ) -> None:
+        self.replica = replica
+        self.line: Line | None = None
+        self._store = store
+        self._clock = clock
+        self._quarantine = quarantine
+        self._write_record = write_record
+        self._listener = listener
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="log.db writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="log.db reader")
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[values.Message] = deque()
+        self._feeding = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def feed(self, message: values.Message) -> None:
+        """Hand a message to the machine and perform what it answers.
+
+        What an action feeds back waits until the actions before it are performed: frames keep their order.
+        """
+        self._inbox.append(message)
+        if self._feeding:
+            return
+        self._feeding = True
+        try:
+            while self._inbox:
+                for action in self.replica.receive(self._inbox.popleft(), self._clock.boottime()):
+                    self._perform(action)
+        finally:
+            self._feeding = False
+        self._arm()
+
+    def link_up(self, line: Line) -> None:
+        if self.line is not None:
+            self.link_down(self.line)
+        self.line = line
+        self.feed(values.LinkUp())
+
+    def link_down(self, line: Line) -> None:
+        """The line is closed; one that was replaced by a newer one says nothing any more."""
+        if self.line is line:
+            self.line = None
+            self.feed(values.LinkDown())
+
+    async def hash_at(self, seq: int) -> bytes | None:
+        """This log's hash at `seq`; None where it ends before."""
+        found = await self._read(self._store.at, seq)
+        return found.hash if found else None
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await self._loop.run_in_executor(None, self._writer.shutdown)
+        self._reader.shutdown()
+
+    def _perform(self, action: values.Action) -> None:
+        match action:
+            case values.Store():
+                self._listener.storing(action.records)
+                self._append(action.records)
+            case values.Send():
+                if self.line is not None:
+                    self.line.send(action.frame)
+            case values.Committed():
+                self._listener.committed(action.commit_seq, action.pair_seq)
+            case values.Read():
+                self._spawn(self._feed_read(action))
+            case values.WriteRecord():
+                self._spawn(self._feed_written(action))
+            case values.Cut():
+                self._spawn(self._feed_cut(action.at))
+            case values.Open():
+                self._listener.opened(action.term, action.adopted)
+            case values.Close():
+                self._listener.closed(action.why)
+            case values.DropLink():
+                log.warning("event=line_dropped why=%r", action.why)
+                if self.line is not None:
+                    self.line.drop(action.why)
+            case values.Halt():
+                self._listener.halted(action.why)
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self.replica.deadline()
+        if due is not None:
+            # A little late rather than a little early: an early Tick would find nothing due and arm again.
+            delay = max(0.0, due - self._clock.boottime()) + 0.001
+            self._timer = self._loop.call_later(delay, self.feed, values.Tick())
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- the log ---
+
+    def _append(self, records: tuple[Record, ...]) -> None:
+        done = self._writer.submit(self._store.append, records)
+        done.add_done_callback(lambda future: self._loop.call_soon_threadsafe(self._appended, future))
+
+    def _appended(self, future: Future[Position]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            self.feed(values.Stored(future.result()))
+            self._listener.stored()
+        elif isinstance(error, Diverged):
+            self.feed(values.Broken(str(error)))
+        else:
+            # Whether the commit is on the disk is not known, and asking the same file again proves nothing.
+            self._listener.fatal(f"the log cannot be written: {error}")
+
+    async def _read(self, function: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
+        return await self._loop.run_in_executor(self._reader, function, *args)
+
+    async def _feed_read(self, action: values.Read) -> None:
+        at, records = await self._read(self._read_at, action.seq, action.limit)
+        self.feed(values.Records(at, tuple(records)))
+
+    def _read_at(self, seq: int, limit: int) -> tuple[Position, list[Record]]:
+        found = self._store.at(seq) if seq else None
+        return (found.position if found else START), self._store.since(seq, limit)
+
+    async def _feed_written(self, action: values.WriteRecord) -> None:
+        ok = await self._write_record(action.record)
+        self.feed(values.Written(action.id, ok))
+
+    async def _feed_cut(self, at: Position) -> None:
+        try:
+            head, history, count = await self._loop.run_in_executor(self._writer, self._cut, at)
+        except MiddlewareError as e:
+            self.feed(values.Broken(str(e)))
+            return
+        await self._listener.was_cut(at, count)
+        self.feed(values.CutDone(head, history))
+
+    def _cut(self, at: Position) -> tuple[Position, History, int]:
+        pair_seq = self.replica.log.pair_seq
+        done = self._store.cut(at, self._quarantine, pair_seq=pair_seq, wall_ns=self._clock.wall_ns())
+        return self._store.head(), history(self._store), done.n if done else 0
+
+
+def history(store: LogStore) -> History:
+    """Every term of the log, as the replication machine wants it."""
+    return tuple(TermEnd(end.term, end.seq, end.hash) for end in store.term_history())

@@ -1,0 +1,128 @@
+"""The daemon's side of fenced's socket: it states the settings, asks, and hands on what fenced says.
+
+It is also the port `Fence` of effects: vips and policy are kept here and stated whole, each time fenced (re)appears.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+
+from middlewared.kernel.errors import PortFailed
+from middlewared.kernel.facts import Node, PairRecord, Vip
+from middlewared.protocol import hub
+from middlewared.shell.hub_client import HubClient
+from middlewared.shell.identity import Cluster
+
+WRITE_TIMEOUT_S = 1.0
+
+
+class FenceClient:
+    """Speaks to fenced for the daemon.
+
+    cluster None: never paired; `single_term` is then the term in which this controller stands alone.
+    on_standing: every Standing. on_up: after a connection, before its first Standing is heard.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        cluster: Cluster | None,
+        single_term: int,
+        *,
+        on_standing: Callable[[hub.Standing], None],
+        on_down: Callable[[], None],
+    ) -> None:
+        self._cluster = cluster
+        self._single_term = single_term
+        self._on_standing = on_standing
+        self._on_lost = on_down
+        self._vips: tuple[Vip, ...] | None = None
+        self._policy: tuple[bool, Node, float] | None = None
+        self._writes: dict[int, asyncio.Future[bool]] = {}
+        self._ids = 0
+        self.carp: hub.Carp | None = None
+        self._client = HubClient(
+            path, "middlewared", on_message=self._take, on_up=self._state_settings, on_down=self._lost
+        )
+
+    @property
+    def vips(self) -> tuple[Vip, ...]:
+        return self._vips or ()
+
+    async def run(self) -> None:
+        await self._client.run()
+
+    def begin(self) -> None:
+        """Ask for a new term, if this controller owns."""
+        self._client.send(hub.Begin())
+
+    def force(self) -> None:
+        """Claim whatever the rules would wait for. Raises PortFailed when fenced is not there."""
+        if not self._client.send(hub.Force()):
+            raise PortFailed("claim the term", "fenced is not running")
+
+    async def write(self, record: PairRecord) -> bool:
+        """Have the record written. False: refused, or no answer in time, and then it may be written."""
+        self._ids += 1
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._writes[self._ids] = answer
+        ident = self._ids
+        try:
+            if not self._client.send(hub.Write(id=ident, record=record)):
+                return False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_TIMEOUT_S):
+                    return await answer
+            return False
+        finally:
+            del self._writes[ident]
+
+    # --- the port that effects use ---
+
+    async def set_vips(self, vips: Sequence[Vip]) -> None:
+        self._vips = tuple(vips)
+        self._state_settings()
+
+    async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
+        self._policy = (disabled, default_node, timeout_s)
+        self._state_settings()
+
+    # --- the socket ---
+
+    def _state_settings(self) -> None:
+        """Nothing is stated until both effects have run: half a configuration must not move anything."""
+        if self._vips is None or self._policy is None:
+            return
+        disabled, default_node, timeout_s = self._policy
+        self._client.send(
+            hub.Settings(
+                paired=self._cluster is not None,
+                cluster_id=self._cluster.cluster_id if self._cluster else "",
+                key=self._cluster.key if self._cluster else bytes(32),
+                disabled=disabled,
+                default_node=default_node,
+                timeout_s=timeout_s,
+                single_term=self._single_term,
+                vips=self._vips,
+            )
+        )
+
+    def _take(self, message: hub.FromFenced) -> None:
+        match message:
+            case hub.Standing():
+                self._on_standing(message)
+            case hub.Written() if message.id in self._writes and not self._writes[message.id].done():
+                self._writes[message.id].set_result(message.ok)
+            case hub.Carp():
+                self.carp = message
+            case _:
+                pass
+
+    def _lost(self, why: str) -> None:
+        self.carp = None
+        for answer in self._writes.values():
+            if not answer.done():
+                answer.set_result(False)
+        self._on_lost()

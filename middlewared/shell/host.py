@@ -1,0 +1,111 @@
+"""The real ports.Host: /etc/hostname, /etc/resolv.conf, /etc/hosts and the default routes of this controller.
+
+Files are replaced whole, by rename, so that no reader ever sees half of one. Each carries a first line that says who
+wrote it. A file that is equal already is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from middlewared.kernel.errors import PortFailed
+
+BANNER = "# Written by middlewared from network.configuration; changes here are lost.\n"
+_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+_LOCAL_HOSTS = ("127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback")
+
+
+class EtcHost:
+    """Acts on the files below `etc` and on the kernel's routes in this network namespace."""
+
+    def __init__(self, etc: Path = Path("/etc")) -> None:
+        self._etc = etc
+
+    async def set_hostname(self, hostname: str) -> None:
+        self._replace("set the host name", "hostname", hostname + "\n")
+        if socket.gethostname() != hostname:
+            try:
+                socket.sethostname(hostname)
+            except OSError as e:
+                raise PortFailed("set the host name", str(e)) from None
+
+    async def write_resolv_conf(self, nameservers: Sequence[str], search: Sequence[str]) -> None:
+        lines = [f"nameserver {server}\n" for server in nameservers]
+        if search:
+            lines.insert(0, f"search {' '.join(search)}\n")
+        self._replace("write the name servers", "resolv.conf", BANNER + "".join(lines))
+
+    async def write_hosts(self, hostname: str, domain: str, lines: Sequence[str]) -> None:
+        own = f"127.0.1.1 {hostname}.{domain} {hostname}" if domain else f"127.0.1.1 {hostname}"
+        self._replace("write the hosts file", "hosts", BANNER + "".join(f"{x}\n" for x in (*_LOCAL_HOSTS, own, *lines)))
+
+    async def set_default_route(self, family: Literal[4, 6], gateway: str | None) -> None:
+        await asyncio.to_thread(_set_default_route, family, gateway)
+
+    async def nameservers(self) -> Sequence[str]:
+        try:
+            text = (self._etc / "resolv.conf").read_text()
+        except OSError:
+            return []
+        return [
+            line.split()[1] for line in text.splitlines() if line.startswith("nameserver ") and len(line.split()) > 1
+        ]
+
+    async def default_route(self, family: Literal[4, 6]) -> str | None:
+        return await asyncio.to_thread(_default_route, family)
+
+    def _replace(self, purpose: str, name: str, text: str) -> None:
+        path = self._etc / name
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if path.read_text() == text:
+                    return
+            temporary = path.with_name(f".{name}.middlewared")
+            temporary.write_text(text)
+            temporary.chmod(0o644)
+            try:
+                temporary.replace(path)
+            except OSError as e:
+                # A container's own resolv.conf is a bind mount, which cannot be renamed over.
+                if e.errno != errno.EBUSY:
+                    raise
+                path.write_text(text)
+                temporary.unlink()
+        except OSError as e:
+            raise PortFailed(purpose, f"{path}: {e.strerror or os.strerror(e.errno or 0)}") from None
+
+
+def _set_default_route(family: Literal[4, 6], gateway: str | None) -> None:
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        if _default_route(family) == gateway:
+            return
+        with IPRoute() as netlink:
+            if gateway is None:
+                with contextlib.suppress(NetlinkError):
+                    netlink.route("del", family=_FAMILY[family], dst="default")
+            else:
+                netlink.route("replace", family=_FAMILY[family], dst="default", gateway=gateway)
+    except (NetlinkError, OSError) as e:
+        raise PortFailed(f"set the IPv{family} default route", f"{gateway}: {e}") from None
+
+
+def _default_route(family: Literal[4, 6]) -> str | None:
+    from pyroute2 import IPRoute
+
+    try:
+        with IPRoute() as netlink:
+            routes = netlink.get_default_routes(family=_FAMILY[family])
+            gateways = [route.get_attr("RTA_GATEWAY") for route in routes]
+    except OSError as e:
+        raise PortFailed(f"read the IPv{family} default route", str(e)) from None
+    return next((str(gateway) for gateway in gateways if gateway), None)

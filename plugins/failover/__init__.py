@@ -1,0 +1,21 @@
+"""failover: settings of the pair, and the truth about it."""
+
+from middlewared.plugin import Announcement, Plugin
+
+from . import settings
+from .api import METHODS
+from .effects import EFFECTS
+
+plugin = Plugin(
+    name="failover",
+    nouns=(settings.NOUN,),
+    methods=METHODS,
+    effects=EFFECTS,
+    needs=("network.vip.config",),
+    announces=(
+        Announcement(collection="failover.status", query="failover.status", field="status"),
+        Announcement(
+            collection="failover.disabled.reasons", query="failover.disabled.reasons", field="disabled_reasons"
+        ),
+    ),
+)

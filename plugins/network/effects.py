@@ -1,0 +1,41 @@
+"""Makes this controller's names, name servers and routes, and carpd's addresses, what the configuration says."""
+
+from __future__ import annotations
+
+from middlewared.plugin import Effect, View
+
+from . import configuration, vip
+
+
+async def set_hostname(view: View) -> None:
+    await view.host.set_hostname(view.state(configuration.NOUN).hostnames.of(view.node))
+
+
+async def write_resolv_conf(view: View) -> None:
+    state = view.state(configuration.NOUN)
+    await view.host.write_resolv_conf(state.nameservers, state.search)
+
+
+async def write_hosts(view: View) -> None:
+    state = view.state(configuration.NOUN)
+    await view.host.write_hosts(state.hostnames.of(view.node), state.domain, state.hosts)
+
+
+async def set_default_routes(view: View) -> None:
+    state = view.state(configuration.NOUN)
+    await view.host.set_default_route(4, state.ipv4gateway or None)
+    await view.host.set_default_route(6, state.ipv6gateway or None)
+
+
+async def announce_vips(view: View) -> None:
+    address = view.state(vip.NOUN).vip
+    await view.fence.set_vips([address] if address is not None else [])
+
+
+EFFECTS = (
+    Effect(name="hostname", watches=("network.configuration",), reconcile=set_hostname),
+    Effect(name="resolv.conf", watches=("network.configuration",), reconcile=write_resolv_conf),
+    Effect(name="hosts", watches=("network.configuration",), reconcile=write_hosts),
+    Effect(name="default routes", watches=("network.configuration",), reconcile=set_default_routes),
+    Effect(name="virtual addresses", watches=("network.vip",), reconcile=announce_vips),
+)
