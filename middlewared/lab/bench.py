@@ -1,0 +1,178 @@
+"""The bench: what holds a lab together. Its own network namespace is the switch.
+
+This file holds the state of the lab and carries out faults; `daemon.py` is the process around it and `door.py` how
+commands reach it. Every fault is a change of the one value `Faults`. At the end the machines lose power, then the
+shelf ends. All children die with the bench, whatever ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from middlewared.kernel.errors import PortFailed
+from middlewared.kernel.facts import Node
+from middlewared.lab import cables, faults, loops
+from middlewared.lab.faults import NODES, Faults, Link, Way
+from middlewared.lab.init import Bind
+from middlewared.lab.layout import DISKS, Layout
+from middlewared.lab.machine import Machine
+from middlewared.lab.programs import (
+    Programs,
+    network_of_client,
+    network_of_controller,
+    relay_service,
+    services_for,
+)
+from middlewared.lab.shelf_process import Shelf
+from middlewared.lab.verbs import MachineName
+
+REBOOT_S = 1.0
+
+
+class Bench:
+    """The lab's machines, cables and disks. listeners: files that listen on the host, for the client's relay."""
+
+    def __init__(self, layout: Layout, run: Programs, listeners: dict[str, int]) -> None:
+        self.layout = layout
+        self.faults = Faults()
+        self.powered: set[str] = set()
+        self.machines = {
+            node: Machine(layout, node, network_of_controller(node), services_for(run, layout, node)) for node in NODES
+        }
+        self.client = Machine(layout, "client", network_of_client(), [relay_service(layout, listeners)])
+        self._shelf = Shelf(layout, run.shelf)
+        self._disks: dict[Node, list[loops.Loop]] = {node: [] for node in NODES}
+        self._turn = asyncio.Lock()
+        self._wiring: faults.Wiring | None = None
+        self._wiring_turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def machine(self, name: MachineName) -> Machine:
+        return self.client if name == "client" else self.machines[name]
+
+    async def build(self) -> None:
+        """Bring up the switch, the disks and the machines. Raises PortFailed."""
+        await cables.build_switch()
+        self._attach_disks()
+        await self._shelf.start()
+        await self._change(Faults())
+        self.powered |= {"client", *NODES}
+        await asyncio.gather(*(self._boot(machine) for machine in (self.client, *self.machines.values())))
+
+    def _attach_disks(self) -> None:
+        """Two loop devices per disk, where this user may have them."""
+        images = [self.layout.disk_image(disk) for disk in range(DISKS)]
+        if loops.possible():
+            for image in images:
+                loops.make_image(image)
+            self._disks = {node: [loops.Loop(image) for image in images] for node in NODES}
+
+    async def tear_down(self) -> None:
+        """Power everything off and let go of all that the kernel holds for us. The databases stay."""
+        async with self._turn:
+            self.powered.clear()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*(machine.kill() for machine in (*self.machines.values(), self.client)))
+            await self._shelf.stop()
+            for disk in (disk for disks in self._disks.values() for disk in disks):
+                disk.close()
+            self._disks = {node: [] for node in NODES}
+
+    # --- power ---
+
+    async def power_on(self, node: Node) -> None:
+        async with self._turn:
+            if node not in self.powered:
+                self.powered.add(node)
+                await self._boot(self.machines[node])
+
+    async def power_off(self, node: Node) -> None:
+        """Cables first, then the machine: nothing that its kernel says about the end gets out."""
+        async with self._turn:
+            self.powered.discard(node)
+            await self._change(faults.unplug(self.faults, node))
+            await self.machines[node].kill()
+            await cables.pull_out(node)
+
+    async def _boot(self, machine: Machine) -> None:
+        try:
+            pid, go = await machine.start(self._binds(machine.name))
+            await cables.plug_in(machine.name, pid)
+            await self._change(faults.plug(self.faults, machine.name))
+            go()
+            machine.went_on(pid)
+        except (PortFailed, OSError):
+            self.powered.discard(machine.name)
+            await machine.kill()
+            raise
+        task = asyncio.create_task(self._boot_again(machine))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _boot_again(self, machine: Machine) -> None:
+        """When the machine ends by itself, boot it after a second, unless it was powered off."""
+        await machine.ended()
+        if machine.name not in self.powered:
+            return
+        note(f"{machine.name} ended by itself and boots again")
+        await self._change(faults.unplug(self.faults, machine.name))
+        await cables.pull_out(machine.name)
+        await asyncio.sleep(REBOOT_S)
+        async with self._turn:
+            if machine.name in self.powered and not machine.running:
+                try:
+                    await self._boot(machine)
+                except (PortFailed, OSError) as e:
+                    note(f"{machine.name} stays off: {e}")
+
+    def _binds(self, name: str) -> list[Bind]:
+        """What a machine sees of its directory; a controller also the ends of its shelf cables."""
+        binds = [Bind(str(self.layout.run(name)), "/run/middleware")]
+        for node in NODES:
+            if name == node:
+                binds.append(Bind(str(self.layout.shelf_cables(node)), "/run/shelf"))
+                binds += [Bind(str(disk.path), f"/run/shelf/dev{n}") for n, disk in enumerate(self._disks[node])]
+        return binds
+
+    # --- freezing and cutting ---
+
+    async def freeze(self, node: Node) -> None:
+        async with self._turn:
+            await self._running(node).freeze()
+
+    async def thaw(self, node: Node) -> None:
+        async with self._turn:
+            self._running(node).thaw()
+
+    def _running(self, node: Node) -> Machine:
+        if not self.machines[node].running:
+            raise PortFailed(f"controller {node}", "is off" if node not in self.powered else "is booting")
+        return self.machines[node]
+
+    async def cut(self, link: Link, way: Way) -> None:
+        async with self._turn:
+            await self._change(faults.cut(self.faults, link, way))
+
+    async def heal(self, link: Link, way: Way) -> None:
+        async with self._turn:
+            await self._change(faults.heal(self.faults, link, way))
+
+    async def _change(self, after: Faults) -> None:
+        """Make the lab be as `after` says; only what differs is touched."""
+        async with self._wiring_turn:
+            self.faults = after
+            wiring = faults.wiring(after)
+            await cables.apply(self._wiring, wiring)
+            for node in NODES:
+                if self._wiring is None or self._wiring.shelf[node] != wiring.shelf[node]:
+                    await self._shelf.cut(node, wiring.shelf[node])
+                    for disk in self._disks[node]:
+                        disk.limit(loops.ONE_SECTOR if wiring.shelf[node] else 0)
+            self._wiring = wiring
+
+
+def note(line: str) -> None:
+    """One line in the bench's log."""
+    print(f"{time.monotonic():.3f} {line}", flush=True)

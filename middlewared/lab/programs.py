@@ -1,0 +1,95 @@
+"""Which programs the lab runs: ours, or stand-ins that a file names (for trying the lab itself)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from middlewared.kernel.errors import PortFailed
+from middlewared.kernel.facts import Node
+from middlewared.lab.layout import CLIENT_LAN, DISKS, INTERLINK, LAN, PREFIX, VIP, Layout
+from middlewared.lab.supervision import Service
+
+WATCHDOG_S = 5.0
+FENCED_MAY_BE_GONE_S = 1.0
+
+
+class Programs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """controller: its daemons. shelf: its command line, () for none. set_up: whether a fresh pair is paired by `up`.
+
+    `{node}` and `{dir}` in command lines and log names stand for the controller and its directory.
+    """
+
+    controller: tuple[Service, ...]
+    shelf: tuple[str, ...] = ()
+    set_up: bool = False
+
+
+def ours(layout: Layout) -> Programs:
+    binaries = Path(sys.executable).parent
+    boot = ("--config", "{dir}/middlewared.toml")
+    fenced = Service(
+        name="fenced",
+        argv=(f"{binaries}/middlewared-fenced", *boot),
+        log="{dir}/log/fenced.log",
+        vital_s=FENCED_MAY_BE_GONE_S,
+    )
+    carpd = Service(name="carpd", argv=(f"{binaries}/middlewared-carpd", *boot), log="{dir}/log/carpd.log")
+    daemon = Service(
+        name="middlewared",
+        argv=(f"{binaries}/middlewared", "serve", *boot),
+        log="{dir}/log/middlewared.log",
+        watchdog_s=WATCHDOG_S,
+    )
+    cables = [f"--node={node}={layout.shelf_cables(node)}" for node in LAN]
+    shelf = (sys.executable, "-m", "middlewared.lab.shelf", str(layout.shelf), f"--disks={DISKS}", *cables)
+    return Programs(
+        controller=(fenced, carpd, daemon), shelf=(*shelf, f"--control={layout.shelf_control}"), set_up=True
+    )
+
+
+def read(file: Path) -> Programs:
+    """Stand-ins from a JSON file. Raises PortFailed with the reason it cannot be used."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Programs)
+    except (OSError, msgspec.DecodeError) as e:
+        raise PortFailed("stand-in programs", f"{file}: {e}") from None
+
+
+def services_for(programs: Programs, layout: Layout, node: Node) -> list[Service]:
+    """The controller's services with the placeholders filled in."""
+
+    def fill(text: str) -> str:
+        return text.replace("{node}", node).replace("{dir}", str(layout.machine(node)))
+
+    return [
+        msgspec.structs.replace(service, argv=tuple(map(fill, service.argv)), log=fill(service.log))
+        for service in programs.controller
+    ]
+
+
+def relay_service(layout: Layout, listeners: dict[str, int]) -> Service:
+    """The client's relay. listeners: for A, B and vip the number of the file that listens on the host."""
+    routes = [f"{listeners[name]}={address}:80" for name, address in (*LAN.items(), ("vip", VIP))]
+    return Service(
+        name="relay",
+        argv=(sys.executable, "-m", "middlewared.lab.relay", *routes),
+        log=str(layout.logs("client") / "relay.log"),
+        fds=tuple(listeners.values()),
+    )
+
+
+def network_of_controller(node: Node) -> list[str]:
+    return [
+        "link set lo up",
+        f"addr add {LAN[node]}/{PREFIX} dev eth0",
+        "link set eth0 up",
+        f"addr add {INTERLINK[node]}/{PREFIX} dev il0",
+        "link set il0 up",
+    ]
+
+
+def network_of_client() -> list[str]:
+    return ["link set lo up", f"addr add {CLIENT_LAN}/{PREFIX} dev eth0", "link set eth0 up"]
