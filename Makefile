@@ -1,0 +1,41 @@
+# The commands lie in .venv/bin after `make setup`.
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+BIN := .venv/bin
+STAMP := .venv/.complete
+CODE := middlewared plugins migrations tests
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup run test check bench clean
+
+help:  ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+setup: $(STAMP)  ## install what the system lacks, make .venv
+
+$(STAMP): pyproject.toml requirements.lock packages.txt
+	@.ci/install-packages
+	@echo "Making .venv from requirements.lock"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup  ## bring up two controllers on this machine and show them, until Ctrl-C
+	@$(BIN)/middlewared-lab up
+
+test: setup  ## run every test
+	@$(BIN)/pytest
+
+check: setup  ## style, types and the floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(CODE)
+	$(BIN)/pytest tests/test_floors.py
+
+bench: setup  ## measure, against the references
+	@$(BIN)/python -m bench
+
+clean:  ## end the lab, remove what was made
+	@test ! -x $(BIN)/middlewared-lab || $(BIN)/middlewared-lab down --wipe
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
