@@ -15,7 +15,7 @@ setup: $(STAMP)  ## install what the system lacks, make .venv
 $(STAMP): pyproject.toml requirements.lock packages.txt
 	@.ci/install-packages
 	@echo "Making .venv from requirements.lock"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
