@@ -33,7 +33,9 @@ from middlewared.kernel.errors import (
     ENOTAUTHENTICATED,
     CallFailed,
     MiddlewareError,
+    NotActive,
     NotAuthenticated,
+    OutcomeUnknown,
     Problem,
     Refused,
     TooManyCalls,
@@ -241,6 +243,11 @@ def exception_of(error: Error) -> MiddlewareError:
     if data.error == ENOTAUTHENTICATED:
         return NotAuthenticated()
     extra = data.extra if isinstance(data.extra, Mapping | list) else None
+    if isinstance(extra, Mapping):
+        if data.error == errno.EROFS and isinstance(extra.get("active_urls"), list):
+            return NotActive(str(extra.get("node")), extra["active_urls"])
+        if data.error == errno.ETIMEDOUT and isinstance(extra.get("request_id"), str):
+            return OutcomeUnknown(extra["request_id"])
     return CallFailed(data.error, data.reason, extra)
 
 

@@ -1,0 +1,372 @@
+"""The Python client: call methods, hear of changes, and go on by itself when the controllers change places.
+
+    async with Client("http://10.0.0.1", "http://10.0.0.2", username="root", password="...") as client:
+        await client.call("network.configuration.update", {"hostname": "nas"})
+
+What happens when a controller dies in the middle of a call:
+
+    the call was not sent                           it goes to the next address
+    it was refused: that controller is standby      it goes to the addresses that the refusal names
+    it was refused: no controller has the role yet  it is sent again after the time that the refusal names
+    it was sent, and the answer is lost             a method that only asks is sent again; any other raises
+                                                    OutcomeUnknown, because sending it twice may do it twice
+
+Every wait is bounded by the call's `timeout_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+
+from middlewared.kernel.errors import CallFailed, MiddlewareError, NotActive, NotAuthorized, OutcomeUnknown, PortFailed
+from middlewared.protocol import rpc
+from middlewared.protocol.rpc import errname
+from middlewared.shell.websocket_client import FORMS, Address, Link, open_link, parse
+
+__all__ = ["FORMS", "Client", "Connection", "Subscription", "SyncClient", "errname", "only_asks", "parse"]
+
+T = TypeVar("T")
+
+CONNECT_S = 10.0
+CALL_S = 60.0
+ROUND_S = 0.2
+"""Between two rounds through addresses none of which answers."""
+NOTICES_LIMIT = 1000
+ADDRESSES_LIMIT = 16
+RETRY_AFTER_LIMIT_S = 5.0
+"""A refusal that names a longer wait is for the caller to know of."""
+OPTIONS = {"legacy_jobs": False, "private_methods": False, "py_exceptions": False}
+
+_ASKING = {"ping", "query", "config", "get_instance", "status", "state", "me", "info", "version", "ready", "node"}
+"""Last parts of the names of methods that only ask, whatever their namespace."""
+
+
+def only_asks(method: str) -> bool:
+    """Whether `method` may be sent twice without harm, going by its name; in doubt it may not."""
+    last = method.rpartition(".")[2]
+    return last in _ASKING or last.startswith(("get_", "has_")) or last.endswith("_choices")
+
+
+class Subscription:
+    """The notifications of one collection, as an asynchronous iterator of their `params`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.id = ""
+        self._queue: asyncio.Queue[dict[str, object] | MiddlewareError | None] = asyncio.Queue()
+
+    def put(self, params: dict[str, object]) -> None:
+        """A notification came. A reader that is NOTICES_LIMIT behind is told so, after what it has."""
+        if self._queue.qsize() < NOTICES_LIMIT:
+            self._queue.put_nowait(params)
+        elif self._queue.qsize() == NOTICES_LIMIT:
+            self.end(CallFailed(errno.ENOBUFS, f"{NOTICES_LIMIT} notifications of {self.name} were not read"))
+
+    def end(self, why: MiddlewareError | None) -> None:
+        """There will be no more. why None: in good order."""
+        self._queue.put_nowait(why)
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, object]]:
+        while (notice := await self._queue.get()) is not None:
+            if isinstance(notice, MiddlewareError):
+                raise notice
+            yield notice
+
+
+class Connection:
+    """One websocket with the calls and subscriptions on it."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._waiting: dict[str, asyncio.Future[rpc.Reply]] = {}
+        self._subscriptions: list[Subscription] = []
+        self._reader = asyncio.create_task(self._read())
+        self.lost: PortFailed | None = None
+
+    @classmethod
+    async def open(cls, address: Address, options: Mapping[str, bool], timeout_s: float) -> Connection:
+        """Connect and say how to be answered. Raises PortFailed."""
+        until = time.monotonic() + timeout_s
+        self = cls(await open_link(address, timeout_s))
+        try:
+            await self.request("core.set_options", [dict(options)], max(0.1, until - time.monotonic()))
+        except MiddlewareError as e:
+            await self.close()
+            raise PortFailed(f"connect to {address.uri}", str(e)) from None
+        return self
+
+    async def request(self, method: str, params: Sequence[object], timeout_s: float) -> rpc.Reply:
+        """Call and wait. Raises what the server says, PortFailed if nothing was sent, OutcomeUnknown after that."""
+        if self.lost is not None:
+            raise self.lost
+        id_ = str(uuid.uuid4())
+        reply = self._waiting[id_] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._link.send(rpc.encode_request(id_, method, params))
+                answer: rpc.Reply = await reply
+        except (TimeoutError, PortFailed):
+            raise OutcomeUnknown(id_) from None
+        finally:
+            self._waiting.pop(id_, None)
+        if answer.error is not None:
+            raise rpc.exception_of(answer.error)
+        return answer
+
+    async def subscribe(self, name: str, timeout_s: float) -> Subscription:
+        """Hear of a collection, or of all with `*`."""
+        subscription = Subscription(name)
+        self._subscriptions.append(subscription)
+        try:
+            subscription.id = str((await self.request("core.subscribe", [name], timeout_s)).result)
+        except BaseException:
+            self._subscriptions.remove(subscription)
+            raise
+        return subscription
+
+    async def close(self) -> None:
+        self._reader.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._reader
+        self._lose(PortFailed(f"use {self._link.address.uri}", "this side closed the connection"))
+        await self._link.close()
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                self._take(rpc.decode_incoming(await self._link.receive()))
+        except PortFailed as e:
+            self._lose(e)
+        except msgspec.DecodeError as e:
+            self._lose(PortFailed(f"receive from {self._link.address.uri}", f"no JSON-RPC: {e}"))
+
+    def _take(self, message: rpc.Reply | rpc.Notice) -> None:
+        if isinstance(message, rpc.Reply):
+            waiting = self._waiting.get(str(message.id))
+            if waiting is not None and not waiting.done():
+                waiting.set_result(message)
+            return
+        collection = message.params.get("collection")
+        for subscription in [s for s in self._subscriptions if s.name in (collection, "*")]:
+            if message.method == "collection_update":
+                subscription.put(message.params)
+            elif subscription.name == collection:
+                self._subscriptions.remove(subscription)
+                subscription.end(_end_of(message.params.get("error")))
+
+    def _lose(self, why: PortFailed) -> None:
+        if self.lost is not None:
+            return
+        self.lost = why
+        for reply in self._waiting.values():
+            if not reply.done():
+                reply.set_exception(why)
+        for subscription in self._subscriptions:
+            subscription.end(why)
+
+
+def _end_of(error: object) -> MiddlewareError | None:
+    if error is None:
+        return None
+    detail = msgspec.convert(error, rpc.Detail)
+    return CallFailed(detail.error, detail.reason)
+
+
+class Client:
+    """A client of one system, whichever of its addresses answers.
+
+    uris: tried in this order, the one that worked last first. username, password: logged in on every connection.
+    durability: replies to writes carry where they stand in the log. patience_s: how long to go round the addresses
+    when none answers, within the call's timeout; 0: once.
+    """
+
+    def __init__(
+        self,
+        *uris: str,
+        username: str | None = None,
+        password: str | None = None,
+        durability: bool = False,
+        connect_s: float = CONNECT_S,
+        patience_s: float = 0.0,
+    ) -> None:
+        self._addresses = [parse(uri) for uri in uris]
+        self._login = (username, password or "") if username is not None else None
+        self._options = {**OPTIONS, "durability": True} if durability else OPTIONS
+        self._connect_s = connect_s
+        self._patience_s = patience_s
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def uri(self) -> str:
+        """The address that is used, or will be tried first."""
+        return self._addresses[0].uri
+
+    async def ping(self, timeout_s: float = 10.0) -> object:
+        """Whether anyone is there: "pong"."""
+        return await self.call("core.ping", timeout_s=timeout_s)
+
+    async def call(self, method: str, *params: object, timeout_s: float = CALL_S, again: bool | None = None) -> object:
+        """Call a method and return its result; see `request`."""
+        return (await self.request(method, params, timeout_s=timeout_s, again=again)).result
+
+    async def request(
+        self, method: str, params: Sequence[object], *, timeout_s: float = CALL_S, again: bool | None = None
+    ) -> rpc.Reply:
+        """Call a method and return the whole reply, `meta` included.
+
+        again: whether it may be sent a second time when the answer to the first is lost; None: going by its name.
+        Raises Refused, UnknownMethod, CallFailed and its children as the server says, PortFailed when no address
+        answers, OutcomeUnknown.
+        """
+        until = time.monotonic() + timeout_s
+        redirected = False
+        while True:
+            connection = await self._connected(until)
+            try:
+                return await connection.request(method, params, max(0.0, until - time.monotonic()))
+            except PortFailed:
+                await self._drop()
+            except OutcomeUnknown:
+                if connection.lost is not None:
+                    await self._drop()
+                if time.monotonic() >= until or not (only_asks(method) if again is None else again):
+                    raise
+            except NotActive as e:
+                if not await self._go_to(_urls(e)) or time.monotonic() >= until:
+                    raise
+                # The second time they point at each other: a change of roles is under way.
+                await asyncio.sleep(ROUND_S if redirected else 0)
+                redirected = True
+            except CallFailed as e:
+                wait_s = _retry_after_s(e)
+                if wait_s is None or time.monotonic() + wait_s >= until:
+                    raise
+                await asyncio.sleep(wait_s)
+
+    async def subscribe(self, name: str, *, timeout_s: float = CONNECT_S) -> Subscription:
+        """Hear of a collection, until the connection is lost (PortFailed): then ask for the state, subscribe again."""
+        until = time.monotonic() + timeout_s
+        return await (await self._connected(until)).subscribe(name, timeout_s)
+
+    async def close(self) -> None:
+        """End the connection, and what waits on it."""
+        await self._drop()
+
+    async def _connected(self, until: float) -> Connection:
+        """The connection, or a new one to the first address that answers. Raises PortFailed, NotAuthorized."""
+        if self._connection is not None and self._connection.lost is None:
+            return self._connection
+        give_up = min(until, time.monotonic() + self._patience_s)
+        while True:
+            tried: list[Address] = []
+            # A redirection puts new addresses in front: the next is looked up again each time.
+            while (address := next((a for a in self._addresses if a not in tried), None)) is not None:
+                tried.append(address)
+                try:
+                    return await self._connect(address, min(self._connect_s, max(0.1, until - time.monotonic())))
+                except (PortFailed, NotActive) as e:
+                    failed = e
+            if time.monotonic() + ROUND_S >= give_up:
+                raise failed
+            await asyncio.sleep(ROUND_S)
+
+    async def _connect(self, address: Address, timeout_s: float) -> Connection:
+        connection = await Connection.open(address, self._options, timeout_s)
+        try:
+            if self._login is not None:
+                await self._log_in(connection, *self._login, timeout_s)
+        except BaseException:
+            await connection.close()
+            raise
+        await self._drop()
+        self._connection = connection
+        self._prefer([address])
+        return connection
+
+    async def _log_in(self, connection: Connection, username: str, password: str, timeout_s: float) -> None:
+        wanted = {"mechanism": "PASSWORD_PLAIN", "username": username, "password": password}
+        answer = (await connection.request("auth.login_ex", [wanted], timeout_s)).result
+        match answer:
+            case {"response_type": "SUCCESS"}:
+                return
+            case {"response_type": "REDIRECT", "urls": [*urls]}:
+                self._prefer([parse(str(url)) for url in urls])
+                raise NotActive("?", [str(url) for url in urls])
+            case _:
+                raise NotAuthorized(f"{username} may not log in: wrong name or password")
+
+    async def _go_to(self, urls: Sequence[str]) -> bool:
+        """Use these addresses first from now on. False: there is none but the one that is used."""
+        addresses = [address for address in map(parse, urls) if address.uri != self.uri]
+        if not addresses:
+            return False
+        await self._drop()
+        self._prefer(addresses)
+        return True
+
+    def _prefer(self, first: Sequence[Address]) -> None:
+        self._addresses = [*first, *(a for a in self._addresses if a not in first)][:ADDRESSES_LIMIT]
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+def _urls(refusal: NotActive) -> list[str]:
+    extra = refusal.extra
+    urls = extra.get("active_urls") if isinstance(extra, Mapping) else None
+    return [str(url) for url in urls] if isinstance(urls, list | tuple) else []
+
+
+def _retry_after_s(refusal: CallFailed) -> float | None:
+    extra = refusal.extra
+    wait_s = extra.get("retry_after_s") if isinstance(extra, Mapping) and refusal.errno == errno.EBUSY else None
+    return float(wait_s) if isinstance(wait_s, int | float) and wait_s <= RETRY_AFTER_LIMIT_S else None
+
+
+class SyncClient:
+    """The same client for code without an event loop; it runs one in a thread, so that pings are answered."""
+
+    def __init__(self, *uris: str, **settings: Any) -> None:
+        """Arguments as for Client."""
+        self._client = Client(*uris, **settings)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="middlewared-client", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> SyncClient:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def call(self, method: str, *params: object, timeout_s: float = CALL_S, again: bool | None = None) -> object:
+        """As Client.call."""
+        return self._run(self._client.call(method, *params, timeout_s=timeout_s, again=again))
+
+    def close(self) -> None:
+        """End the connection and the thread."""
+        self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CONNECT_S)
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -1,0 +1,132 @@
+"""An engine in memory, for the tests of plugins and of the API: real registry, dispatch and bus, a dictionary as store.
+
+answers, engine, bus = dispatcher(plugin)
+await answers.answer(session, text, lambda: None)
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from middlewared.engine.bus import Bus
+from middlewared.engine.dispatch import Committed, Dispatcher
+from middlewared.engine.registry import Registry
+from middlewared.kernel.errors import CallFailed, MiddlewareError
+from middlewared.kernel.facts import Node
+from middlewared.plugin import Command, ControllerFacts, Noun, Plugin
+from middlewared.ports import Host
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+FACTS = ControllerFacts(
+    version="0",
+    boot_id="00000000-0000-0000-0000-000000000000",
+    uptime_s=0.0,
+    wall_ns=0,
+    effects={},
+    status="MASTER",
+    term=1,
+    since_s=0.0,
+    why="",
+    behind=None,
+    paired=False,
+    in_sync=("A",),
+    last_seq=0,
+    commit_seq=0,
+    applied_seq=0,
+    peer_connected=False,
+    peer_heard=False,
+    peer_durable_seq=0,
+    peer_applied_seq=0,
+    quarantined=0,
+    apply_blocked=None,
+    disks_ok=0,
+    disks_total=0,
+    active_urls=(),
+    vip_states={},
+)
+
+
+class MemoryEngine:
+    """Executes commands at once. refusal: what the gate raises, where it is set. executed: what was asked, by whom."""
+
+    node: Node = "A"
+
+    def __init__(self, registry: Registry, bus: Bus) -> None:
+        self.states: dict[str, Any] = {noun.name: noun.initial for noun in registry.nouns.values()}
+        self.refusal: MiddlewareError | None = None
+        self.facts_now = FACTS
+        self.seq = 0
+        self.executed: list[tuple[Command, str, str, str]] = []
+        self._registry = registry
+        self._bus = bus
+
+    def facts(self) -> ControllerFacts:
+        return self.facts_now
+
+    def gate_write(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    def state(self, noun: Noun[S]) -> S:
+        state: S = self.states[noun.name]
+        return state
+
+    async def execute(self, command: Command, *, actor: str, origin: str, request_id: str) -> Committed:
+        noun = self._registry.nouns[command.noun]
+        for event in noun.decide(self.states[noun.name], command):
+            self.seq += 1
+            self.states[noun.name] = noun.evolve(self.states[noun.name], event)
+            self._bus.committed(noun.name, event.kind, self.seq)
+        self.executed.append((command, actor, origin, request_id))
+        return Committed(self.seq, self.facts_now.term, "pair")
+
+    async def state_digest(self) -> tuple[int, str]:
+        return self.seq, repr(sorted(self.states.items()))
+
+    async def force_master(self) -> None:
+        raise CallFailed(1, "An engine in memory has no voters")
+
+    async def open_pairing(self) -> str:
+        raise CallFailed(1, "An engine in memory has no peer")
+
+    async def join(self, code: str, host: str, discard_mine: bool) -> None:
+        raise CallFailed(1, "An engine in memory has no peer")
+
+
+class MemoryHost:
+    """plugin's Host: keeps what was set."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, object] = {}
+
+    async def set_hostname(self, hostname: str) -> None:
+        self.kept["hostname"] = hostname
+
+    async def write_resolv_conf(self, nameservers: Any, search: Any) -> None:
+        self.kept["nameservers"], self.kept["search"] = list(nameservers), list(search)
+
+    async def write_hosts(self, hostname: str, domain: str, lines: Any) -> None:
+        self.kept["hosts"] = (hostname, domain, list(lines))
+
+    async def set_default_route(self, family: int, gateway: str | None) -> None:
+        self.kept[f"route{family}"] = gateway
+
+    async def nameservers(self) -> list[str]:
+        kept = self.kept.get("nameservers", [])
+        return kept if isinstance(kept, list) else []
+
+    async def default_route(self, family: int) -> str | None:
+        kept = self.kept.get(f"route{family}")
+        return kept if isinstance(kept, str) else None
+
+
+def dispatcher(*plugins: Plugin, deadline_s: float = 5.0) -> tuple[Dispatcher, MemoryEngine, Bus]:
+    """A dispatcher over `plugins`, and the engine and the bus behind it."""
+    registry, bus = Registry(plugins), Bus()
+    engine = MemoryEngine(registry, bus)
+    host: Host = MemoryHost()
+    made = Dispatcher(registry, engine, node=engine.node, controller=engine, host=host, deadline_s=deadline_s)
+    return made, engine, bus
