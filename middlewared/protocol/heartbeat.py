@@ -2,8 +2,8 @@
 
     "MWH1" | tag of the cluster 8 | body (msgpack of Beat) | HMAC-SHA256 over all before it, cut to 16 bytes
 
-The key is derived from the cluster's key. Each beat carries the sender's boot id and counter (milliseconds since boot,
-so that it rises across restarts of the process) and echoes the last counter that it heard of us.
+Each beat carries the sender's boot id and counter (milliseconds since boot, so that it rises across restarts of the
+process) and echoes the last counter that it heard of us.
 
 Rules:
 1. A beat of another cluster, with a wrong code, or of the wrong controller is refused.
@@ -75,11 +75,11 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Seal:
-    """The cluster's stamp: made once from its id and key."""
+    """The cluster's stamp. key: for heartbeats alone (protocol/keys.py)."""
 
     def __init__(self, cluster_id: str, key: bytes) -> None:
         self._head = _MAGIC + hashlib.sha256(cluster_id.encode()).digest()[:_TAG_SIZE]
-        self._key = hmac.digest(key, b"middlewared heartbeat 1", "sha256")
+        self._key = key
 
     def close(self, beat: Beat) -> bytes:
         said = self._head + msgspec.msgpack.encode(beat)

@@ -22,6 +22,7 @@ from middlewared.shell.links import Link
 _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 51, 52
 _SIZE = 2048
 _AT_ONCE = 256
+_DISCARD_ROUNDS = 16
 _RECEIVE_BUFFER = 256 * 1024
 
 # A link that is down or going away: the next advert is due in 0.1 s, and carrier is reported by other means.
@@ -84,10 +85,11 @@ class CarpSocket:
                 yield packet
 
     def discard(self) -> None:
-        """Throw away all that waits."""
+        """Throw away all that waits; after a flood at most a few thousand frames."""
         for receiver in self._in:
-            for _ in self.read(receiver):
-                pass
+            for _ in range(_DISCARD_ROUNDS):
+                if not list(self.read(receiver)):
+                    break
 
 
 def _listen_4(link: Link) -> socket.socket:

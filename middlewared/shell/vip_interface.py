@@ -98,7 +98,7 @@ class VipInterface:
         link = self._links.by_name(self._name)
         if link is None:
             return
-        # The address first: that takes microseconds, and from then on nothing is answered. Setting a link down takes 15 ms.
+        # The address first: that takes microseconds and ends all answers. Setting a link down takes 15 ms.
         gone = (errno.EADDRNOTAVAIL, errno.ENODEV)
         self._requests.change(
             f"removing the {self._for}", netlink.RTM_DELADDR, self._address_message(link), tolerate=gone

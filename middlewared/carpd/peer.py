@@ -1,0 +1,58 @@
+"""What the other controller says of itself on the interlink, and what it is told of this one."""
+
+from __future__ import annotations
+
+from middlewared.config import BootFile
+from middlewared.protocol import hub
+from middlewared.protocol.heartbeat import HeartbeatMachine, Seal, Word
+from middlewared.protocol.keys import heartbeat_key
+from middlewared.shell.boot_id import this_boot
+
+
+class Peer:
+    """standing: what fenced said last, None when it is not to be believed; then this controller claims nothing."""
+
+    def __init__(self, boot: BootFile) -> None:
+        self._boot = boot
+        self._machine: HeartbeatMachine | None = None
+        self.standing: hub.Standing | None = None
+        self.word: hub.PeerWord | None = None
+
+    def join(self, settings: hub.Settings) -> None:
+        """The cluster is known (or another one): whatever was heard before is not of it."""
+        self.word = None
+        self._machine = None
+        if settings.paired:
+            timing = self._boot.timing
+            self._machine = HeartbeatMachine(
+                self._boot.node,
+                this_boot(),
+                Seal(settings.cluster_id, heartbeat_key(settings.key)),
+                timing.heartbeat_ms / 1000,
+                timing.heartbeat_dead_ms / 1000,
+            )
+
+    @property
+    def heard_at(self) -> float | None:
+        return self._machine.heard_at if self._machine else None
+
+    def hear(self, datagram: bytes, now: float) -> None:
+        if self._machine is not None:
+            self.word = self._machine.receive(datagram, now) or self.word
+
+    def speak(self, links_up: bool, now: float) -> bytes | None:
+        """The heartbeat that is due now, if one is."""
+        if self._machine is None or now < self._machine.deadline():
+            return None
+        standing = self.standing
+        word = Word(
+            term=standing.term if standing else 0,
+            owner=standing is not None and standing.role == "OWNER",
+            links_up=links_up,
+            settled=standing is not None and standing.settled,
+            resigned=standing is not None and standing.resigned,
+        )
+        return self._machine.speak(word, now)
+
+    def deadline(self) -> float | None:
+        return self._machine.deadline() if self._machine else None

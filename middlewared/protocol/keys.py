@@ -1,0 +1,17 @@
+"""Keys for one purpose each, made from the cluster's key, so that none of them opens what another one closes."""
+
+from __future__ import annotations
+
+import hmac
+
+from middlewared.protocol.carp_packet import KEY_SIZE
+
+
+def carp_key(cluster_key: bytes) -> bytes:
+    """For adverts; as long as CARP allows."""
+    return hmac.digest(cluster_key, b"middlewared carp 1", "sha256")[:KEY_SIZE]
+
+
+def heartbeat_key(cluster_key: bytes) -> bytes:
+    """For heartbeats on the interlink."""
+    return hmac.digest(cluster_key, b"middlewared heartbeat 1", "sha256")
