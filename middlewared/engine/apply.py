@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -46,7 +46,7 @@ class CommittedState:
         self._dirty: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
         self.blocked: str | None = None
-        self.applied_seq, self.pair_seq = store.applied()
+        self.applied, self.pair_seq = store.applied()
         self.states: dict[str, Any] = store.load(list(registry.nouns.values()))
 
     def follow(self, records: Iterable[Record]) -> None:
@@ -85,8 +85,8 @@ class CommittedState:
                 log.error("event=apply_blocked why=%r", self.blocked)
                 break
             self._unapplied.popleft()
-            self.applied_seq = record.seq
-        self.pair_seq = max(self.pair_seq, min(pair_seq, self.applied_seq))
+            self.applied = record.position
+        self.pair_seq = max(self.pair_seq, min(pair_seq, self.applied.seq))
         self._dirty |= {change.noun for change in changes if change.noun is not None}
         if changes and self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
@@ -100,30 +100,34 @@ class CommittedState:
     async def digest(self) -> tuple[int, str]:
         """(applied seq, digest of every projected row), read from state.db."""
         await self.flush()
-        seq = self.applied_seq
+        seq = self.applied.seq
         nouns = list(self._registry.nouns.values())
         digest = await asyncio.get_running_loop().run_in_executor(self._thread, self._store.digest, nouns)
         return seq, digest
 
-    async def reload(self, store: StateStore) -> None:
-        """Take over a state.db that was rebuilt."""
+    async def replace(self, make: Callable[[], StateStore]) -> None:
+        """Let go of state.db, have it made again, and take it over. What was to be applied is forgotten."""
         await self.flush()
-        self._store = store
-        self.applied_seq, self.pair_seq = store.applied()
+        self._store.close()
+        self._store = store = await asyncio.get_running_loop().run_in_executor(self._thread, make)
+        self.applied, self.pair_seq = store.applied()
+        self._unapplied.clear()
+        self._dirty.clear()
         self.states = store.load(list(self._registry.nouns.values()))
         self.blocked = None
 
     async def close(self) -> None:
         await self.flush()
         self._thread.shutdown()
+        self._store.close()
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
-        written = -1
+        written = None
         try:
-            while written < self.applied_seq:
+            while written != self.applied:
                 names, self._dirty = self._dirty, set()
-                written = self.applied_seq
+                written = self.applied
                 changed = {self._registry.nouns[name]: self.states[name] for name in sorted(names)}
                 await loop.run_in_executor(self._thread, self._store.apply, changed, written, self.pair_seq)
         except MiddlewareError as e:

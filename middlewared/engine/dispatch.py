@@ -40,7 +40,7 @@ from middlewared.kernel.errors import (
     TooManyCalls,
 )
 from middlewared.kernel.facts import Node
-from middlewared.plugin import Command, Controller, ControllerFacts, Method, Noun
+from middlewared.plugin import Command, Controller, Method, Noun
 from middlewared.ports import Host
 from middlewared.protocol import rpc
 from middlewared.protocol.rpc_server import Call, Limits, Table
@@ -66,8 +66,6 @@ class Committed(msgspec.Struct, frozen=True):
 
 class Engine(Protocol):
     """What calls need of the only writer."""
-
-    def facts(self) -> ControllerFacts: ...
 
     def gate_write(self) -> None:
         """Raises NotActive, NoRole or ConfigBehind where this controller may not write."""
@@ -117,6 +115,13 @@ class Dispatcher:
         """
         frame = self._table.read(text, LIMITS if session.username is not None else LIMITS_BEFORE_LOGIN)
         return frame.answer([await self._outcome(session, call, suspended) for call in frame.calls])
+
+    async def ask(self, method: str) -> object:
+        """The answer of a query without parameters, as this controller itself asks it. Raises what the query raises."""
+        nobody = Session(id="", origin="", local_root=True, new_id=self._new_id)
+        return await self.registry.methods[method].handler(
+            Context(self, nobody, self.registry.methods[method], self._new_id())
+        )
 
     async def _outcome(self, session: Session, call: Call, suspended: Callable[[], None]) -> rpc.Outcome:
         method = self.registry.methods[call.method]

@@ -14,7 +14,7 @@ import asyncio
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -74,6 +74,10 @@ class Tenure(Protocol):
 
     def is_standby(self) -> bool: ...
 
+    def why(self) -> str:
+        """The sentence of the rule that gave the role."""
+        ...
+
 
 class Engine:
     """Executes commands in the term that it is given, and applies what is committed on either controller."""
@@ -87,6 +91,7 @@ class Engine:
         tenure: Tenure,
         *,
         on_change: Callable[[list[Change]], None],
+        on_cut: Callable[[Position], Awaitable[None]],
         on_fatal: Callable[[str], None],
     ) -> None:
         self._registry = registry
@@ -95,6 +100,7 @@ class Engine:
         self._origin = origin
         self._tenure = tenure
         self._on_change = on_change
+        self._on_cut = on_cut
         self._on_fatal = on_fatal
         self._replicator: Replicator
         self._term: int | None = None
@@ -103,8 +109,6 @@ class Engine:
         self._decided: deque[Waiter] = deque()
         self._storing = 0
         self._kicked = False
-        self.reason = ""
-        self.rebuild: Callable[[Position], Any]
 
     def attach(self, replicator: Replicator) -> None:
         """Give the engine the log. The two know each other: one proposes, the other says what became of it."""
@@ -245,7 +249,7 @@ class Engine:
     def committed(self, commit_seq: int, pair_seq: int) -> None:
         changes = self._state.commit(commit_seq, pair_seq)
         self._answer()
-        self._replicator.feed(values.Applied(self._state.applied_seq))
+        self._replicator.feed(values.Applied(self._state.applied.seq))
         if changes:
             self._on_change(changes)
 
@@ -260,7 +264,7 @@ class Engine:
         tip = self._replicator.replica.log.tip
         began = TermBegan(
             owner=self._replicator.replica.identity.node,
-            reason=self.reason,
+            reason=self._tenure.why(),
             prev_last_seq=tip.seq,
             in_sync=tuple(sorted(side.synced)) if isinstance(side, Owner) else (),
             adopted=adopted,
@@ -282,8 +286,8 @@ class Engine:
 
     async def was_cut(self, at: Position, count: int) -> None:
         log.warning("event=tail_quarantined after=%d count=%d", at.seq, count)
-        if at.seq < self._state.applied_seq:
-            await self.rebuild(at)
+        if at.seq < self._state.applied.seq:
+            await self._on_cut(at)
         else:
             self._state.cut_after(at.seq)
 

@@ -17,7 +17,7 @@ import msgspec
 from middlewared.kernel.errors import BadPlugin
 from middlewared.kernel.event import Catalogue
 from middlewared.kernel.tenure import TermBegan
-from middlewared.plugin import Effect, Method, Noun, Plugin
+from middlewared.plugin import Announcement, Effect, Method, Noun, Plugin
 from middlewared.protocol.params import Parameter, Parameters
 
 GROUP = "middlewared.plugins"
@@ -37,6 +37,7 @@ class Registry:
         self.owners: dict[str, str] = {}
         self.needs: dict[str, frozenset[str]] = {}
         self.effects: tuple[Effect, ...] = ()
+        self.announcements: tuple[Announcement, ...] = ()
         self.noun_of: dict[str, str] = {}
         self.collections: tuple[str, ...] = ()
         for plugin in plugins:
@@ -60,7 +61,9 @@ class Registry:
             self.owners[method.name] = plugin.name
             self.parameters[method.name] = parameters_of(method)
         self.effects += plugin.effects
-        names = (*(noun.name for noun in plugin.nouns), *plugin.events)
+        self.announcements += plugin.announces
+        told = (announcement.collection for announcement in plugin.announces)
+        names = (*(noun.name for noun in plugin.nouns), *plugin.events, *told)
         self.collections += tuple(name for name in names if name not in self.collections)
 
     def _add_noun(self, plugin: Plugin, noun: Noun[Any]) -> None:

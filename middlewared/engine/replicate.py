@@ -215,10 +215,10 @@ class Replicator:
 
     def _cut(self, at: Position) -> tuple[Position, History, int]:
         pair_seq = self.replica.log.pair_seq
-        done = self._store.cut(at, self._quarantine, pair_seq=pair_seq, wall_ns=self._clock.wall_ns())
+        done = self._store.cut(at, self._quarantine, pair_seq=pair_seq)
         return self._store.head(), history(self._store), done.n if done else 0
 
 
 def history(store: LogStore) -> History:
     """Every term of the log, as the replication machine wants it."""
-    return tuple(TermEnd(end.term, end.seq, end.hash) for end in store.term_history())
+    return tuple(TermEnd(*end) for end in store.term_history())

@@ -23,9 +23,10 @@ WAITING_S = 1.0
 
 
 class Tenure:
-    """Follows fenced's Standing. begin: asks fenced for a new term."""
+    """Follows fenced's Standing. begin: asks fenced for a new term. urls: where the active controller answers."""
 
-    def __init__(self, single_term: int, begin: Callable[[], None]) -> None:
+    def __init__(self, single_term: int, begin: Callable[[], None], urls: Callable[[], tuple[str, ...]]) -> None:
+        self.active_urls = urls
         self._single_term = single_term
         self._begin = begin
         self._floor: int | None = None
@@ -42,6 +43,13 @@ class Tenure:
     @property
     def role(self) -> hub.Role:
         return self.standing.role if self.standing is not None else "WAITING"
+
+    def is_standby(self) -> bool:
+        return self.role == "STANDBY"
+
+    def why(self) -> str:
+        """The sentence of the rule that gave the role."""
+        return self.standing.why if self.standing is not None else "fenced has not been heard yet"
 
     def force_next(self) -> None:
         """An operator accepts this controller's log as it is, in the next term that it gains."""

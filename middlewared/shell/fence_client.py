@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node, PairRecord, Vip
@@ -18,26 +19,26 @@ from middlewared.shell.identity import Cluster
 WRITE_TIMEOUT_S = 1.0
 
 
+class Listener(Protocol):
+    """Who must know what fenced says."""
+
+    def heard(self, standing: hub.Standing) -> None: ...
+
+    def lost(self) -> None:
+        """The socket to fenced is closed."""
+        ...
+
+
 class FenceClient:
     """Speaks to fenced for the daemon.
 
     cluster None: never paired; `single_term` is then the term in which this controller stands alone.
-    on_standing: every Standing. on_up: after a connection, before its first Standing is heard.
     """
 
-    def __init__(
-        self,
-        path: str,
-        cluster: Cluster | None,
-        single_term: int,
-        *,
-        on_standing: Callable[[hub.Standing], None],
-        on_down: Callable[[], None],
-    ) -> None:
+    def __init__(self, path: str, cluster: Cluster | None, single_term: int) -> None:
         self._cluster = cluster
         self._single_term = single_term
-        self._on_standing = on_standing
-        self._on_lost = on_down
+        self._listener: Listener
         self._vips: tuple[Vip, ...] | None = None
         self._policy: tuple[bool, Node, float] | None = None
         self._writes: dict[int, asyncio.Future[bool]] = {}
@@ -46,6 +47,10 @@ class FenceClient:
         self._client = HubClient(
             path, "middlewared", on_message=self._take, on_up=self._state_settings, on_down=self._lost
         )
+
+    def tell(self, listener: Listener) -> None:
+        """Give the one who must know; before `run`."""
+        self._listener = listener
 
     @property
     def vips(self) -> tuple[Vip, ...]:
@@ -112,7 +117,7 @@ class FenceClient:
     def _take(self, message: hub.FromFenced) -> None:
         match message:
             case hub.Standing():
-                self._on_standing(message)
+                self._listener.heard(message)
             case hub.Written() if message.id in self._writes and not self._writes[message.id].done():
                 self._writes[message.id].set_result(message.ok)
             case hub.Carp():
@@ -125,4 +130,4 @@ class FenceClient:
         for answer in self._writes.values():
             if not answer.done():
                 answer.set_result(False)
-        self._on_lost()
+        self._listener.lost()

@@ -18,6 +18,8 @@ from typing import Literal
 from middlewared.kernel.errors import PortFailed
 
 BANNER = "# Written by middlewared from network.configuration; changes here are lost.\n"
+ROUTE_PROTOCOL = 208
+"""Marks the routes that are set here (`ip route` shows proto 208): no other route is ever taken away."""
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _LOCAL_HOSTS = ("127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback")
 
@@ -87,25 +89,33 @@ def _set_default_route(family: Literal[4, 6], gateway: str | None) -> None:
     from pyroute2.netlink.exceptions import NetlinkError
 
     try:
-        if _default_route(family) == gateway:
-            return
         with IPRoute() as netlink:
-            if gateway is None:
-                with contextlib.suppress(NetlinkError):
-                    netlink.route("del", family=_FAMILY[family], dst="default")
-            else:
-                netlink.route("replace", family=_FAMILY[family], dst="default", gateway=gateway)
+            ours = netlink.get_default_routes(family=_FAMILY[family])
+            ours = [route for route in ours if route["proto"] == ROUTE_PROTOCOL]
+            if any(route.get_attr("RTA_GATEWAY") == gateway for route in ours):
+                return
+            for route in ours:
+                netlink.route(
+                    "del",
+                    family=_FAMILY[family],
+                    dst="default",
+                    gateway=route.get_attr("RTA_GATEWAY"),
+                    proto=ROUTE_PROTOCOL,
+                )
+            if gateway is not None:
+                netlink.route("replace", family=_FAMILY[family], dst="default", gateway=gateway, proto=ROUTE_PROTOCOL)
     except (NetlinkError, OSError) as e:
         raise PortFailed(f"set the IPv{family} default route", f"{gateway}: {e}") from None
 
 
 def _default_route(family: Literal[4, 6]) -> str | None:
     from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
 
     try:
         with IPRoute() as netlink:
             routes = netlink.get_default_routes(family=_FAMILY[family])
             gateways = [route.get_attr("RTA_GATEWAY") for route in routes]
-    except OSError as e:
+    except (NetlinkError, OSError) as e:
         raise PortFailed(f"read the IPv{family} default route", str(e)) from None
     return next((str(gateway) for gateway in gateways if gateway), None)

@@ -155,7 +155,9 @@ def _check_table(connection: Connection, table: Table, path: Path) -> None:
 
 def _rows_of(connection: Connection, table: Table) -> list[Row]:
     order = list(table.primary_key.columns)
-    return [dict(row._mapping) for row in connection.execute(select(table).order_by(*order))]
+    rows = connection.execute(select(table).order_by(*order))
+    # The keys are a subclass of str, which msgspec does not take for text.
+    return [{str(name): value for name, value in row._mapping.items()} for row in rows]
 
 
 def _by_key(table: Table, rows: Iterable[Row]) -> dict[Key, Row]:

@@ -7,16 +7,27 @@ from middlewared.plugin import Effect, View
 from . import configuration, vip
 
 
+def _configured(view: View) -> bool:
+    """A controller that nobody has configured keeps the names and name servers that it came with."""
+    return view.state(configuration.NOUN) != configuration.Configuration()
+
+
 async def set_hostname(view: View) -> None:
+    if not _configured(view):
+        return
     await view.host.set_hostname(view.state(configuration.NOUN).hostnames.of(view.node))
 
 
 async def write_resolv_conf(view: View) -> None:
+    if not _configured(view):
+        return
     state = view.state(configuration.NOUN)
     await view.host.write_resolv_conf(state.nameservers, state.search)
 
 
 async def write_hosts(view: View) -> None:
+    if not _configured(view):
+        return
     state = view.state(configuration.NOUN)
     await view.host.write_hosts(state.hostnames.of(view.node), state.domain, state.hosts)
 

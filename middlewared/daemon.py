@@ -1,0 +1,356 @@
+"""The composition root: the only place that knows every floor. It builds the parts, starts them, and ends them.
+
+Order of the start: the data directory is locked; keys, log and state are opened; the machine is put on the log; the API
+listens; fenced is spoken to, and with what it says the first role comes. A part that cannot start ends the process with
+one line that names the file or address and the reason.
+
+The daemon ends itself to begin anew in three cases: it was told to (SIGTERM), the log cannot be written, or it has
+become one of a pair. Init starts it again within 100 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from middlewared import __version__
+from middlewared.config import BootFile
+from middlewared.engine import registry as plugins
+from middlewared.engine.announce import Announcer
+from middlewared.engine.apply import Change, CommittedState
+from middlewared.engine.bus import Bus
+from middlewared.engine.controller import Build, Pairing, ThisController
+from middlewared.engine.dispatch import Dispatcher
+from middlewared.engine.engine import Engine
+from middlewared.engine.reconcile import Reconciler
+from middlewared.engine.replicate import Replicator, history
+from middlewared.engine.tenure import Tenure
+from middlewared.kernel.errors import BadBootFile, CallFailed, Refused
+from middlewared.kernel.event import START, Position
+from middlewared.kernel.facts import Node
+from middlewared.kernel.tenure import TermBegan
+from middlewared.plugin import Noun
+from middlewared.ports import Fence, Host
+from middlewared.protocol import replication_frames as frames
+from middlewared.protocol import replication_values as values
+from middlewared.protocol.replication import Replica
+from middlewared.shell import pairing
+from middlewared.shell.clock import SystemClock
+from middlewared.shell.fence_client import FenceClient
+from middlewared.shell.host import EtcHost
+from middlewared.shell.identity import Keys
+from middlewared.shell.notify import Init
+from middlewared.shell.peer_link import PeerLine, PeerLink
+from middlewared.shell.websocket import ApiServer
+from middlewared.store.lock import DataDirectory
+from middlewared.store.log import LogStore
+from middlewared.store.rebuild import open_state, rebuild
+from middlewared.store.state import StateStore
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+READ_BATCH = 4096
+REPLY_GRACE_S = 0.3
+
+
+class EffectView:
+    """plugin.View: what effects see."""
+
+    def __init__(self, node: Node, engine: Engine, host: Host, fence: Fence) -> None:
+        self.node = node
+        self.host = host
+        self.fence = fence
+        self._engine = engine
+
+    def state(self, noun: Noun[S]) -> S:
+        return self._engine.state(noun)
+
+
+class LineEnds:
+    """Hands what the peer link sees to the replicator."""
+
+    def __init__(self, replicator: Replicator) -> None:
+        self._replicator = replicator
+
+    def up(self, line: PeerLine) -> None:
+        self._replicator.link_up(line)
+
+    def got(self, line: PeerLine, frame: frames.Frame) -> None:
+        if self._replicator.line is line:
+            self._replicator.feed(values.Got(frame))
+
+    def down(self, line: PeerLine) -> None:
+        self._replicator.link_down(line)
+
+
+class Daemon:
+    """One controller's middlewared. Built inside the running loop; raises BadBootFile, LogDamaged, PortFailed."""
+
+    def __init__(self, boot: BootFile) -> None:
+        self._boot = boot
+        self._data = Path(boot.data_dir)
+        self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._door: pairing.PairingDoor | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._lock = DataDirectory(self._data)
+        self._keys = Keys(self._data, boot.node)
+        self._cluster = self._keys.cluster
+        self._clock = SystemClock()
+        self._init = Init()
+        self._host = EtcHost()
+        self._bus = Bus()
+        self._registry = plugins.load()
+        self._open_stores()
+        self._put_machine_on_log()
+        self._compose()
+
+    def _open_stores(self) -> None:
+        self._log = LogStore.open(self._data / "log.db")
+        self._state = CommittedState(self._registry, self._open_state())
+        at = self._state.applied.seq
+        while batch := self._log.since(at, READ_BATCH):
+            self._state.follow(batch)
+            at = batch[-1].seq
+
+    def _open_state(self) -> StateStore:
+        path, nouns = self._data / "state.db", list(self._registry.nouns.values())
+        store, why = open_state(path, self._log, nouns)
+        if self._log.head() == START or store.applied().position != START:
+            return store
+        log.warning("event=state_rebuilt why=%r", why or "there was no state.db")
+        store.close()
+        return self._rebuilt_state(None)
+
+    def _rebuilt_state(self, upto: int | None) -> StateStore:
+        path, nouns = self._data / "state.db", list(self._registry.nouns.values())
+        rebuild(self._log, path, self._registry.catalogue, nouns, upto)
+        return StateStore.open(path, nouns)
+
+    def _put_machine_on_log(self) -> None:
+        boot = self._boot
+        identity = frames.Identity(
+            cluster_id=self._cluster.cluster_id if self._cluster else "",
+            node=boot.node,
+            catalogue=self._registry.catalogue.digest(),
+        )
+        head = self._log.head()
+        replica = Replica(identity, head, history(self._log), self._state.applied, self._state.pair_seq)
+        single_term = head.term + 1
+        self._fence = FenceClient(
+            boot.fenced_socket,
+            self._cluster,
+            single_term,
+        )
+        self._tenure = Tenure(single_term, self._fence.begin, self._active_urls)
+        self._fence.tell(self._tenure)
+        self._engine = Engine(
+            self._registry,
+            self._state,
+            self._clock,
+            boot.node,
+            self._tenure,
+            on_change=self._changed,
+            on_cut=self._cut,
+            on_fatal=self._fatal,
+        )
+        self._replicator = Replicator(
+            replica, self._log, self._clock, self._data / "quarantine", self._fence.write, self._engine
+        )
+        self._engine.attach(self._replicator)
+        self._tenure.attach(self._replicator)
+        self._quarantined = sum(cut.n for cut in self._log.cuts())
+
+    def _compose(self) -> None:
+        boot = self._boot
+        self._reconciler = Reconciler(
+            self._registry.effects, EffectView(boot.node, self._engine, self._host, self._fence)
+        )
+        build = Build(
+            node=boot.node,
+            version=__version__,
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            paired=self._cluster is not None,
+            voters=len(boot.voters.paths) if boot.voters else 0,
+        )
+        self._controller = ThisController(
+            build,
+            self._clock,
+            self._tenure,
+            self._replicator,
+            self._state,
+            reconciler=lambda: self._reconciler,
+            vip_states=lambda: {v.address: v.state for v in self._fence.carp.vips} if self._fence.carp else {},
+            quarantined=lambda: self._quarantined,
+            force=self._fence.force,
+            pairing=Pairing(open=self._open_pairing, join=self._join),
+        )
+        self._dispatcher = Dispatcher(
+            self._registry, self._engine, node=boot.node, controller=self._controller, host=self._host
+        )
+        self._announcer = Announcer(self._registry.announcements, self._dispatcher.ask, self._bus)
+        self._api = ApiServer(self._dispatcher, self._bus, boot)
+
+    # --- the life of the process ---
+
+    async def run(self) -> int:
+        """Serve until the process must end. Returns its exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, 0)
+        try:
+            await self._api.start()
+            self._reconciler.start()
+            self._spawn(self._fence.run())
+            self._spawn(self._announcer.run())
+            self._spawn(self._init.keep_alive())
+            if self._cluster is not None and self._boot.interlink is not None:
+                ends = LineEnds(self._replicator)
+                self._spawn(PeerLink(self._boot.node, self._boot.interlink, self._keys, ends).run())
+            self._init.say("READY=1")
+            log.info("event=ready node=%s version=%s", self._boot.node, __version__)
+            return await self._over
+        finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        self._init.say("STOPPING=1")
+        if self._door is not None:
+            self._door.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._api.stop()
+        await self._reconciler.close()
+        await self._close_stores()
+
+    async def _close_stores(self) -> None:
+        await self._replicator.close()
+        await self._state.close()
+        self._log.close()
+        self._lock.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._task_over)
+        self._tasks.append(task)
+
+    def _task_over(self, task: asyncio.Task[None]) -> None:
+        """A part of the daemon that ends of itself ends the daemon: half of it must not go on."""
+        if task.cancelled() or task.exception() is None:
+            return
+        error = task.exception()
+        if isinstance(error, BadBootFile):
+            log.critical("event=ending why=%r", str(error))
+        else:
+            log.critical("event=ending", exc_info=error)
+        self._end(1)
+
+    def _end(self, status: int) -> None:
+        if not self._over.done():
+            self._over.set_result(status)
+
+    def _fatal(self, why: str) -> None:
+        log.critical("event=ending why=%r", why)
+        self._end(1)
+
+    # --- what changed ---
+
+    def _changed(self, changes: list[Change]) -> None:
+        """After a commit: effects, subscribers."""
+        self._reconciler.changed({change.noun for change in changes if change.noun is not None})
+        for change in changes:
+            if change.noun is not None:
+                self._bus.committed(change.noun, change.record.kind, change.record.seq)
+        self._announcer.look()
+
+    async def _cut(self, at: Position) -> None:
+        """Applied records went to quarantine: the state is folded again without them."""
+        await self._state.replace(lambda: self._rebuilt_state(at.seq))
+        self._quarantined = sum(cut.n for cut in self._log.cuts())
+        self._reconciler.changed(self._registry.nouns)
+
+    def _active_urls(self) -> tuple[str, ...]:
+        _, port = self._boot.listen_address
+        suffix = "" if port == 80 else f":{port}"
+        hosts = (f"[{vip.address}]" if ":" in vip.address else vip.address for vip in self._fence.vips)
+        return tuple(f"http://{host}{suffix}" for host in hosts)
+
+    # --- pairing ---
+
+    async def _open_pairing(self) -> str:
+        interlink = self._boot.interlink
+        if self._cluster is not None:
+            raise CallFailed(17, f"This controller belongs to the pair {self._cluster.cluster_id} already")
+        if interlink is None:
+            raise CallFailed(22, "The boot file of this controller has no [interlink]")
+        if self._door is not None:
+            self._door.close()
+        self._door = pairing.PairingDoor(
+            self._boot.node, self._keys, interlink.address, interlink.port, lambda: self._begin_anew("paired")
+        )
+        return await self._door.open()
+
+    async def _join(self, code: str, host: str, discard_mine: bool) -> None:
+        interlink = self._boot.interlink
+        if interlink is None:
+            raise CallFailed(22, "The boot file of this controller has no [interlink]")
+        if not discard_mine and (kind := self._first_own_event()) is not None:
+            raise Refused(
+                (
+                    "discard_mine",
+                    f"this controller has been configured ({kind} is in its log); its log would be set aside whole",
+                )
+            )
+        emptied = False
+
+        async def make_room() -> None:
+            nonlocal emptied
+            emptied = True
+            await self._set_log_aside()
+
+        try:
+            await pairing.join(self._boot.node, self._keys, code, host, interlink.port, make_room)
+        finally:
+            if emptied:
+                self._begin_anew("joined")
+
+    def _first_own_event(self) -> str | None:
+        """The kind of the first event that somebody asked for; a new controller's log holds only terms."""
+        at = 0
+        while batch := self._log.since(at, READ_BATCH):
+            for record in batch:
+                if record.kind != TermBegan.kind:
+                    return record.kind
+            at = batch[-1].seq
+        return None
+
+    async def _set_log_aside(self) -> None:
+        """Nothing is deleted: the files go to set-aside/<time> in the data directory."""
+        for task in self._tasks:
+            task.cancel()
+        await self._replicator.close()
+        await self._state.close()
+        self._log.close()
+        aside = self._data / "set-aside" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside.mkdir(parents=True)
+        for path in (*self._data.glob("log.db*"), *self._data.glob("state.db*")):
+            path.replace(aside / path.name)
+
+    def _begin_anew(self, why: str) -> None:
+        """End, so that init starts this controller as one of a pair; the reply of this moment goes out first."""
+        log.info("event=beginning_anew why=%s", why)
+        asyncio.get_running_loop().call_later(REPLY_GRACE_S, self._end, 0)
+
+
+async def serve(boot: BootFile) -> int:
+    """Run the daemon. Returns the exit status; raises MiddlewareError when it cannot start."""
+    return await Daemon(boot).run()

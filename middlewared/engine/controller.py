@@ -1,0 +1,154 @@
+"""This controller, as plugins ask about it and ask of it: plugin.Controller."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+
+import msgspec
+
+from middlewared.engine.apply import CommittedState
+from middlewared.engine.reconcile import Reconciler
+from middlewared.engine.replicate import Replicator
+from middlewared.engine.tenure import Tenure
+from middlewared.kernel.errors import CallFailed
+from middlewared.kernel.facts import Node
+from middlewared.plugin import ControllerFacts
+from middlewared.ports import Clock
+from middlewared.protocol.replication_owner import Owner, Phase
+
+FORCE_TIMEOUT_S = 15.0
+HEARD_S = 1.0
+
+Status = Literal["SINGLE", "MASTER", "BACKUP", "ELECTING", "IMPORTING", "ERROR"]
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not change while the process runs."""
+
+    node: Node
+    version: str
+    boot_id: str
+    paired: bool
+    voters: int
+
+
+class Pairing(msgspec.Struct, frozen=True, kw_only=True):
+    """How the other controller is found; given by the composition root."""
+
+    open: Callable[[], Awaitable[str]]
+    join: Callable[[str, str, bool], Awaitable[None]]
+
+
+class ThisController:
+    """Reads its facts at the instant that it is asked."""
+
+    def __init__(
+        self,
+        build: Build,
+        clock: Clock,
+        tenure: Tenure,
+        replicator: Replicator,
+        state: CommittedState,
+        *,
+        reconciler: Callable[[], Reconciler],
+        vip_states: Callable[[], Mapping[str, str]],
+        quarantined: Callable[[], int],
+        force: Callable[[], None],
+        pairing: Pairing,
+    ) -> None:
+        self.node = build.node
+        self._build = build
+        self._clock = clock
+        self._tenure = tenure
+        self._replicator = replicator
+        self._state = state
+        self._reconciler = reconciler
+        self._vip_states = vip_states
+        self._quarantined = quarantined
+        self._force = force
+        self._pairing = pairing
+
+    def facts(self) -> ControllerFacts:
+        replica = self._replicator.replica
+        owner = replica.side if isinstance(replica.side, Owner) else None
+        standing = self._tenure.standing
+        record = standing.record if standing is not None else None
+        now = self._clock.boottime()
+        return ControllerFacts(
+            version=self._build.version,
+            boot_id=self._build.boot_id,
+            uptime_s=now,
+            wall_ns=self._clock.wall_ns(),
+            status=self.status(),
+            term=max(replica.term, standing.term if standing is not None else 0),
+            since_s=now - standing.since if standing is not None else 0.0,
+            why=replica.halted or self._tenure.why(),
+            behind=owner.why if owner is not None and owner.phase is Phase.BEHIND else None,
+            paired=self._build.paired,
+            in_sync=tuple(sorted(owner.synced)) if owner is not None else record.in_sync if record is not None else (),
+            last_seq=replica.log.head.seq,
+            commit_seq=replica.log.committed.seq,
+            applied_seq=self._state.applied.seq,
+            peer_connected=replica.line.greeted,
+            peer_heard=self._peer_heard(now),
+            peer_durable_seq=owner.acked.seq if owner is not None and owner.acked is not None else 0,
+            peer_applied_seq=owner.peer_applied_seq if owner is not None else 0,
+            quarantined=self._quarantined(),
+            apply_blocked=self._state.blocked,
+            disks_ok=sum(voter.reachable for voter in standing.voters) if standing is not None else 0,
+            disks_total=self._build.voters,
+            active_urls=self._tenure.active_urls(),
+            vip_states=self._vip_states(),
+            effects={outcome.effect: outcome.why for outcome in self._reconciler().outcomes()},
+        )
+
+    def status(self) -> Status:
+        replica = self._replicator.replica
+        if replica.halted is not None:
+            return "ERROR"
+        if self._tenure.is_standby():
+            return "BACKUP"
+        if isinstance(replica.side, Owner) and self._serves(replica.side):
+            return "SINGLE" if replica.side.alone else "MASTER"
+        return "ELECTING"
+
+    def _serves(self, owner: Owner) -> bool:
+        """Open with its first record committed, or open for reading only."""
+        return owner.phase is Phase.BEHIND or self._replicator.replica.log.committed.term == owner.term
+
+    def _peer_heard(self, now: float) -> bool:
+        standing = self._tenure.standing
+        if self._replicator.replica.line.greeted:
+            return True
+        signs = (standing.peer_interlink_at, standing.peer_advert_at) if standing is not None else ()
+        return any(sign is not None and now - sign < HEARD_S for sign in signs)
+
+    async def force_master(self) -> None:
+        """Claim the term whatever the rules would wait for. Raises CallFailed when the voters refuse."""
+        if not self._build.paired:
+            raise CallFailed(errno.EINVAL, "This controller was never paired; it is the only one")
+        before = self._replicator.replica.term
+        self._tenure.force_next()
+        self._force()
+        try:
+            async with asyncio.timeout(FORCE_TIMEOUT_S):
+                while self.status() != "MASTER" or self._replicator.replica.term <= before:
+                    self._tenure.changed.clear()
+                    try:
+                        async with asyncio.timeout(0.1):
+                            await self._tenure.changed.wait()
+                    except TimeoutError:
+                        continue
+        except TimeoutError:
+            raise CallFailed(errno.ETIMEDOUT, f"The term was not gained: {self._tenure.why()}") from None
+
+    async def open_pairing(self) -> str:
+        """A one-time code with which the other controller may join, valid for ten minutes."""
+        return await self._pairing.open()
+
+    async def join(self, code: str, host: str, discard_mine: bool) -> None:
+        """Join the controller at `host` that printed `code`. Raises Refused or CallFailed."""
+        await self._pairing.join(code, host, discard_mine)
