@@ -39,8 +39,8 @@ _OUTSIDE = {
 }
 """Primary result codes that speak of the disk, the file system or another process; the others speak of the file."""
 
-Failure = (sqlite3.Error, DBAPIError)
-"""What a statement may raise, through SQLAlchemy or past it."""
+Failure = (sqlite3.Error, DBAPIError, UnicodeDecodeError)
+"""What a statement may raise, through SQLAlchemy or past it; the last is the driver's word for a damaged text."""
 
 
 def writer(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> Engine:
@@ -54,6 +54,7 @@ def writer(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> Engine:
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA secure_delete = ON")  # pages.py relies on it
         return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)

@@ -1,11 +1,10 @@
 """Is the log at this path what was written, from its first record to its last? Reads only.
 
 Found: a record whose bytes do not give its hash, a missing, moved or foreign record, a page that SQLite cannot read,
-a trigger or a table that is not as this build makes it, a table of terms that does not follow from the records,
-committed transactions that a damaged -wal file would lose.
+a trigger that is not as this build makes it, a table of terms that does not follow from the records, committed
+transactions that a damaged -wal file would lose (wal.py), bytes that nothing could have written (pages.py).
 
-Not found here: bytes that no record and no structure uses (free space of a page), and a tail that is missing whole;
-rebuild.contradiction finds the latter where state.db stands beside the log.
+Not found here: a tail that is missing whole. rebuild.contradiction finds it where state.db stands beside the log.
 """
 
 from __future__ import annotations
@@ -18,9 +17,11 @@ from sqlalchemy import Connection, Engine
 
 from middlewared.kernel.errors import LogDamaged, PortFailed
 from middlewared.kernel.event import START, Position
-from middlewared.store import records, schema, sqlite, wal
+from middlewared.store import pages, records, schema, sqlite, wal
 
 _BATCH = 2048
+_WAL_VERSIONS = b"\2\2"
+"""The read and write version in a database's header, bytes 18 and 19 (sqlite.org/fileformat2.html, 1.3.3)."""
 
 
 def verify(path: Path, progress: Callable[[int], None] | None = None) -> Position:
@@ -70,13 +71,21 @@ def _check_schema(engine: Engine, path: Path) -> None:
         raise LogDamaged(str(path), 0, "it holds no log")
     if found > schema.HEADS["log"]:
         raise PortFailed("read the log", f"{path}: its schema {found} is newer than {schema.HEADS['log']}")
+    if _versions(path) != _WAL_VERSIONS:
+        raise LogDamaged(str(path), 0, "it is not in WAL mode")
     with engine.connect() as connection:
-        if connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() not in ("wal", "off"):
-            raise LogDamaged(str(path), 0, "it is not in WAL mode")
         triggers = set(connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE type = 'trigger'").scalars())
     for trigger in (schema.NO_UPDATE, schema.NO_DELETE, schema.DENSE):
         if trigger not in triggers:
             raise LogDamaged(str(path), 0, f"the trigger {trigger.split()[2]} is missing or changed")
+
+
+def _versions(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(20)[18:]
+    except OSError as e:
+        raise PortFailed("read the log", f"{path}: {e.strerror}") from None
 
 
 def _walk(engine: Engine, path: Path, progress: Callable[[int], None] | None) -> tuple[Position, list[tuple[int, int]]]:
@@ -115,3 +124,12 @@ def _check_pages(connection: Connection, path: Path) -> None:
     verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if verdict != "ok":
         raise LogDamaged(str(path), 0, f"SQLite: {verdict}")
+    if connection.exec_driver_sql("SELECT count(*) FROM cut").scalar_one() > 0:
+        return
+    roots = set(connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE rootpage > 0").scalars())
+    try:
+        stray = pages.stray_byte(path, roots | {1})
+    except OSError as e:
+        raise PortFailed("read the log", f"{path}: {e.strerror}") from None
+    if stray is not None:
+        raise LogDamaged(str(path), 0, stray)

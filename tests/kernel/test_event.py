@@ -1,0 +1,161 @@
+"""Events, records, the hash chain, the catalogue."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import ClassVar
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from middlewared.kernel.event import (
+    GENESIS_HASH,
+    START,
+    Catalogue,
+    Event,
+    Position,
+    Record,
+    Stamp,
+    UnknownKind,
+    digest,
+    follows,
+    seal,
+)
+
+
+class Renamed(Event, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "box.renamed"
+    version: ClassVar[int] = 3
+    name: str
+    colour: str
+
+
+class Emptied(Event, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "box.emptied"
+
+
+STAMP = Stamp(term=7, origin="B", actor="admin", request_id="r-1", wall_ns=1_700_000_000_000_000_000)
+
+events = st.builds(Renamed, name=st.text(), colour=st.text()) | st.builds(Emptied)
+stamps = st.builds(
+    Stamp,
+    term=st.integers(1, 2**40),
+    origin=st.sampled_from(["A", "B"]),
+    actor=st.text(),
+    request_id=st.text(),
+    wall_ns=st.integers(0, 2**63 - 1),
+)
+positions = st.builds(Position, st.integers(0, 2**40), st.just(1), st.binary(min_size=32, max_size=32))
+
+
+def stored(kind: str, version: int, payload: bytes) -> Record:
+    """A record as an older build wrote it."""
+    unsigned = msgspec.structs.replace(seal(Emptied(), START, STAMP), kind=kind, version=version, payload=payload)
+    return msgspec.structs.replace(unsigned, hash=digest(unsigned))
+
+
+@given(events, positions, stamps)
+def test_a_sealed_event_follows_the_position_that_it_was_sealed_after(
+    event: Event, after: Position, stamp: Stamp
+) -> None:
+    assert follows(seal(event, after, stamp), after) is None
+
+
+@given(events, stamps)
+def test_sealing_the_same_event_with_the_same_stamp_gives_the_same_bytes(event: Event, stamp: Stamp) -> None:
+    assert seal(event, START, stamp) == seal(event, START, stamp)
+
+
+@given(events, stamps)
+def test_the_catalogue_opens_what_was_sealed(event: Event, stamp: Stamp) -> None:
+    assert Catalogue([Renamed, Emptied]).open(seal(event, START, stamp)) == event
+
+
+def test_the_hash_is_the_documented_one() -> None:
+    record = seal(Emptied(), START, STAMP)
+    header = b'[1,7,"B","box.emptied",1,"admin","r-1",1700000000000000000]'
+    assert record.hash == hashlib.sha256(b"mw-ev1" + GENESIS_HASH + header + b"\n" + b"{}").digest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"term": 8},
+        {"origin": "A"},
+        {"kind": "box.opened"},
+        {"version": 2},
+        {"actor": "somebody"},
+        {"request_id": "r-2"},
+        {"wall_ns": 1},
+        {"payload": b"{ }"},
+        {"hash": bytes(32)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_change_of_any_field_is_found_by_the_hash(change: dict[str, object]) -> None:
+    record = msgspec.structs.replace(seal(Emptied(), START, STAMP), **change)
+    assert follows(record, START) == "its bytes do not give its hash"
+
+
+@pytest.mark.parametrize(
+    ("after", "why"),
+    [
+        (Position(2, 7, GENESIS_HASH), "seq 1 where 3 belongs"),
+        (Position(0, 8, GENESIS_HASH), "term 7 after term 8"),
+        (Position(0, 7, b"\1" * 32), "prev is not the hash of the record before"),
+    ],
+)
+def test_a_record_in_the_wrong_place_is_refused_with_the_reason(after: Position, why: str) -> None:
+    assert follows(seal(Emptied(), START, STAMP), after) == why
+
+
+def test_the_next_record_may_begin_a_higher_term() -> None:
+    first = seal(Emptied(), START, STAMP)
+    second = seal(Emptied(), first.position, msgspec.structs.replace(STAMP, term=9))
+    assert follows(second, first.position) is None
+
+
+def lift_colour(payload: dict[str, object]) -> dict[str, object]:
+    return {**payload, "colour": "grey"}
+
+
+def lift_name(payload: dict[str, object]) -> dict[str, object]:
+    return {"name": payload["title"]}
+
+
+Lift = Callable[[dict[str, object]], dict[str, object]]
+LIFTS: dict[tuple[str, int], Lift] = {("box.renamed", 1): lift_name, ("box.renamed", 2): lift_colour}
+
+
+@pytest.mark.parametrize(
+    ("version", "payload"), [(1, b'{"title":"x"}'), (2, b'{"name":"x"}'), (3, b'{"name":"x","colour":"grey"}')]
+)
+def test_every_old_version_is_lifted_step_by_step_to_the_present_one(version: int, payload: bytes) -> None:
+    record = stored("box.renamed", version, payload)
+    assert Catalogue([Renamed], LIFTS).open(record) == Renamed(name="x", colour="grey")
+
+
+@pytest.mark.parametrize(("kind", "version"), [("box.painted", 1), ("box.renamed", 4)])
+def test_an_unknown_kind_or_a_newer_version_is_said_and_not_guessed(kind: str, version: int) -> None:
+    catalogue = Catalogue([Renamed], LIFTS)
+    record = stored(kind, version, b"{}")
+    assert not catalogue.knows(record)
+    with pytest.raises(UnknownKind, match=f"seq 1: kind {kind} version {version}"):
+        catalogue.open(record)
+
+
+def test_a_kind_that_is_declared_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"box\.emptied"):
+        Catalogue([Emptied, Renamed, Emptied])
+
+
+def test_the_digest_of_a_catalogue_depends_on_kinds_and_versions_only() -> None:
+    class Newer(Renamed, frozen=True, kw_only=True):
+        version: ClassVar[int] = 4
+
+    assert Catalogue([Renamed, Emptied]).digest() == Catalogue([Emptied, Renamed]).digest()
+    assert Catalogue([Renamed, Emptied]).digest() != Catalogue([Newer, Emptied]).digest()
+    assert Catalogue([Renamed]).digest() != Catalogue([Renamed, Emptied]).digest()

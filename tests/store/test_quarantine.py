@@ -1,0 +1,50 @@
+"""Quarantine files prove themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from middlewared.kernel.errors import LogDamaged, PortFailed
+from middlewared.kernel.event import Record
+from middlewared.store import quarantine
+
+Chain = Callable[..., list[Record]]
+
+
+def test_what_was_written_is_read_back(tmp_path: Path, chain: Chain) -> None:
+    records = chain(9)[4:]
+    file, digest = quarantine.write(tmp_path / "aside", "1-5-9", records)
+    assert file == tmp_path / "aside" / "1-5-9.log"
+    assert quarantine.sha256(file) == digest
+    assert list(quarantine.read(file)) == records
+    assert [path.name for path in file.parent.iterdir()] == [file.name], "no partial file is left"
+
+
+def test_a_changed_line_is_found_by_its_hash(tmp_path: Path, chain: Chain) -> None:
+    file, _ = quarantine.write(tmp_path, "x", chain(3))
+    file.write_bytes(file.read_bytes().replace(b'"admin"', b'"nimda"', 2).replace(b'"nimda"', b'"admin"', 1))
+    with pytest.raises(LogDamaged, match="seq 2: its bytes do not give its hash"):
+        list(quarantine.read(file))
+
+
+def test_a_missing_line_is_found(tmp_path: Path, chain: Chain) -> None:
+    file, _ = quarantine.write(tmp_path, "x", chain(3))
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[0] + lines[2])
+    with pytest.raises(LogDamaged, match="seq 3 where 2 belongs"):
+        list(quarantine.read(file))
+
+
+def test_a_half_line_is_found(tmp_path: Path, chain: Chain) -> None:
+    file, _ = quarantine.write(tmp_path, "x", chain(2))
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(LogDamaged, match="seq 2: a line is not a record"):
+        list(quarantine.read(file))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PortFailed, match=r"nothing\.log: No such file"):
+        list(quarantine.read(tmp_path / "nothing.log"))
