@@ -109,7 +109,7 @@ class Table:
 class _Signature(inspect.Signature):
     """A signature that takes anything."""
 
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, **kwargs: Any) -> Any:
         return None
 
 
