@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -47,6 +48,10 @@ def open_alone(boot: BootFile) -> Iterator[None]:
     lock = os.open(f"{boot.run_dir}/fenced.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise OSError(errno.EBUSY, "another fenced runs here") from None
+    try:
         yield
     finally:
         os.close(lock)

@@ -46,7 +46,7 @@ class Disks:
         self._seen = [_Seen(voter) for voter in voters]
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()
-        self._owning_since = 0.0
+        self._valid_since = 0.0
 
     # What is known
 
@@ -58,6 +58,11 @@ class Disks:
 
     def highest_term(self) -> int:
         return max((seen.state.term for seen in self._seen), default=0)
+
+    def majority_term(self) -> int:
+        """The highest term that a majority of the disks had reached when they were last seen."""
+        terms = sorted((seen.state.term for seen in self._seen), reverse=True)
+        return terms[len(terms) // 2] if terms else 0
 
     def confirmed_at(self) -> float | None:
         """When a majority of the disks last granted our heartbeat."""
@@ -86,9 +91,11 @@ class Disks:
     # Asking
 
     def forget_ages(self, now: float) -> None:
-        """This controller slept: what was not seen meanwhile proves nothing, and what is owed is not waited for."""
+        """This controller slept: what was seen before proves nothing now, and what is still owed is not waited for."""
+        self._valid_since = now
         for seen in self._seen:
             seen.busy = False
+            seen.state = msgspec.structs.replace(seen.state, reachable=False)
             seen.readable_since = now if seen.readable_since is not None else None
 
     def beat(self, term: int, count: int) -> None:
@@ -103,7 +110,7 @@ class Disks:
 
     def start_owning(self, term: int, now: float) -> None:
         """A majority granted `term` a moment ago."""
-        self._owning_since = now
+        self._valid_since = now
         for seen in self._seen:
             seen.granted_at, seen.readable_since, seen.beat = now, None, None
             seen.state = msgspec.structs.replace(seen.state, reachable=True, term=term, owner=self._node)
@@ -177,8 +184,8 @@ class Disks:
         self._saw(seen, holding, put_at)
 
     def _saw(self, seen: _Seen, holding: Holding | Silent, put_at: float) -> None:
-        if put_at < self._owning_since:
-            return  # asked before the term was won; the answer tells of the time before it
+        if put_at < self._valid_since:
+            return  # asked before a term was won, or before a sleep: the answer tells of the time before
         if isinstance(holding, Silent):
             seen.state = msgspec.structs.replace(seen.state, reachable=False)
         else:

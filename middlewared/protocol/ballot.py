@@ -110,7 +110,7 @@ class Mandate(msgspec.Struct, frozen=True, kw_only=True):
     """What the decision to claim rested on.
 
     node: who claims. known_term: the highest term that is known from anywhere; the new one is above it. seen_term: the
-    highest that the voters held when it was decided. forced: over anybody, voters or none.
+    highest that a majority of the voters had reached when it was decided. forced: over anybody, voters or none.
     """
 
     node: Node
