@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import struct
@@ -29,6 +30,8 @@ from aiohttp import WSMsgType, web
 from middlewared.config import BootFile
 from middlewared.kernel.errors import BadBootFile
 from middlewared.protocol.session import Session
+
+log = logging.getLogger(__name__)
 
 API_PATH = "/api/current"
 HEARTBEAT_S = 20.0
@@ -80,8 +83,9 @@ class ApiServer:
 
     async def stop(self) -> None:
         """Close every connection (1001: going away) and stop listening."""
-        for connection in list(self._connections):
-            connection.close()
+        with suppress(TimeoutError):  # A client that does not answer the goodbye is cut off below.
+            async with asyncio.timeout(STOP_S):
+                await asyncio.gather(*(connection.close() for connection in self._connections))
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -132,13 +136,14 @@ class _Connection:
         self._ws = ws
         self._answers = answers
         self._gone = asyncio.Event()
+        self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._sender: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until the client is gone. Calls that still wait then are cancelled: nobody hears of them."""
+        self._spawn(self._read())
         try:
-            await self._read()
             await self._gone.wait()
         finally:
             for task in list(self._tasks):
@@ -150,9 +155,13 @@ class _Connection:
         if self._sender is None and self.session.outbox:
             self._sender = self._spawn(self._send_notices())
 
-    def close(self) -> None:
-        """Say goodbye and end `run`."""
-        self._spawn(self._close())
+    async def close(self) -> None:
+        """Say goodbye, and then end `run`."""
+        self._closing = True
+        try:
+            await self._ws.close(code=1001, message=b"the controller stops serving")
+        finally:
+            self._gone.set()
 
     async def _read(self) -> None:
         """Read and answer, until the client goes or a call waits and another task reads on."""
@@ -167,7 +176,8 @@ class _Connection:
         while read_on:
             message = await self._ws.receive()
             if message.type not in _TEXTS:
-                self._gone.set()
+                if not self._closing:
+                    self._gone.set()
                 return
             reply = await self._answers.answer(self.session, message.data, hand_over)
             if reply is not None:
@@ -184,15 +194,17 @@ class _Connection:
         with suppress(ConnectionError):  # The reader finds out, and ends the connection.
             await self._ws.send_frame(text, WSMsgType.TEXT)
 
-    async def _close(self) -> None:
-        await self._ws.close(code=1001, message=b"the controller stops serving")
-        self._gone.set()
-
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("Connection of %s ends", self.session.origin, exc_info=task.exception())
+            self._gone.set()
 
 
 def _session_of(request: web.Request) -> Session:
