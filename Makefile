@@ -16,7 +16,9 @@ $(STAMP): pyproject.toml requirements.lock packages.txt
 	@.ci/install-packages
 	@echo "Making .venv from requirements.lock"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	@sed -n '/^setuptools==/,$$p' requirements.lock > .venv/build.lock  # builds what comes without a wheel
+	@$(BIN)/pip install --quiet --require-hashes -r .venv/build.lock
+	@$(BIN)/pip install --quiet --require-hashes --no-build-isolation --use-pep517 -r requirements.lock
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
