@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sqlalchemy import Column, Engine, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import Column, Engine, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.exc import OperationalError
 
 from middlewared.kernel.errors import PortFailed
@@ -24,11 +24,11 @@ event = Table(
     log_metadata,
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("term", Integer, nullable=False),
-    Column("origin", String, nullable=False),
-    Column("kind", String, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("kind", Text, nullable=False),
     Column("version", Integer, nullable=False),
-    Column("actor", String, nullable=False),
-    Column("request_id", String, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
     Column("wall_ns", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("prev", LargeBinary, nullable=False),
@@ -52,8 +52,8 @@ cut = Table(
     Column("first", Integer, nullable=False),
     Column("last", Integer, nullable=False),
     Column("n", Integer, nullable=False),
-    Column("digest", String, nullable=False),
-    Column("file", String, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("file", Text, nullable=False),
 )
 """Every tail that was set aside. at: wall clock, ns. digest: SHA-256 of the quarantine file. file: its name."""
 

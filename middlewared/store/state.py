@@ -96,8 +96,8 @@ class StateStore:
         total = hashlib.sha256()
         with sqlite.sentences(self.path, "read the projections"), self._readers.connect() as connection:
             for table in sorted((noun.table for noun in nouns), key=lambda table: table.name):
-                columns = sorted(column.name for column in table.columns)
-                total.update(msgspec.json.encode([table.name, columns]) + b"\n")
+                columns = sorted(str(column.name) for column in table.columns)
+                total.update(msgspec.json.encode([str(table.name), columns]) + b"\n")
                 rows = _rows_of(connection, table)
                 lines = sorted(msgspec.json.encode([row[name] for name in columns], order="sorted") for row in rows)
                 total.update(b"".join(line + b"\n" for line in lines))

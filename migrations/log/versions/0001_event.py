@@ -14,7 +14,7 @@ down_revision = None
 STATEMENTS = (
     """
     CREATE TABLE event (
-        seq INTEGER PRIMARY KEY,
+        seq INTEGER NOT NULL PRIMARY KEY,
         term INTEGER NOT NULL,
         origin TEXT NOT NULL,
         kind TEXT NOT NULL,
@@ -29,13 +29,13 @@ STATEMENTS = (
     """,
     """
     CREATE TABLE term (
-        term INTEGER PRIMARY KEY,
+        term INTEGER NOT NULL PRIMARY KEY,
         first_seq INTEGER NOT NULL
     ) STRICT
     """,
     """
     CREATE TABLE cut (
-        id INTEGER PRIMARY KEY,
+        id INTEGER NOT NULL PRIMARY KEY,
         at INTEGER NOT NULL,
         first INTEGER NOT NULL,
         last INTEGER NOT NULL,
