@@ -1,0 +1,373 @@
+"""Two real carpd on a LAN of namespaces; the test plays both fenced, on their real sockets. Needs root."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from middlewared.kernel.facts import Node, Vip
+from middlewared.protocol import hub
+from middlewared.protocol.carp_election import counter_of, term_of
+from middlewared.protocol.carp_packet import Frame, Secret, checksum, encode
+from middlewared.protocol.ethernet import advert
+from middlewared.protocol.keys import carp_key
+from tests.integration.conftest import Host, Lan, Watcher, holds_for, until
+
+VIP, VIP_6 = "192.0.2.10", "2001:db8::10"
+MAC = "00:00:5e:00:01:07"
+KEY = b"k" * 32
+LEASE_LAPSED_S = 1.3
+
+pytestmark = pytest.mark.root
+
+SETTINGS = hub.Settings(
+    paired=True,
+    cluster_id="c",
+    key=KEY,
+    disabled=False,
+    default_node="A",
+    timeout_s=0.0,
+    single_term=0,
+    vips=(Vip(vhid=7, address=VIP, prefix=24, interface="eth0"),),
+)
+STANDBY = hub.Standing(
+    role="STANDBY",
+    term=1,
+    since=0.0,
+    why="the test says so",
+    rule="R",
+    record=None,
+    voters=(),
+    peer_interlink_at=None,
+    peer_advert_at=None,
+    peer_disk_at=None,
+    settled=True,
+    resigned=False,
+    scheduling="",
+)
+
+
+def owner(term: int) -> hub.Standing:
+    return msgspec.structs.replace(STANDBY, role="OWNER", term=term)
+
+
+class Fenced:
+    """fenced's end of the hub: it says what the test wants and keeps what carpd says."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.settings = SETTINGS
+        self.standing = STANDBY
+        self.heard: hub.Heard | None = None
+        self.carp: hub.Carp | None = None
+        self.hellos = 0
+        self._clients: list[socket.socket] = []
+        self._selector = selectors.DefaultSelector()
+        self._listener: socket.socket | None = None
+        self._ended = False
+        self.open()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def open(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(str(self._path))
+        self._listener.listen()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+
+    def vanish(self) -> None:
+        """As if fenced had been killed and was not started again."""
+        assert self._listener is not None
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        for client in self._clients:
+            self._selector.unregister(client)
+            client.close()
+        self._clients = []
+
+    def say(self, standing: hub.Standing) -> None:
+        self.standing = standing
+        for client in self._clients:
+            client.send(hub.encode(standing))
+
+    def state(self) -> hub.CarpState | None:
+        return self.carp.vips[0] if self.carp and self.carp.vips else None
+
+    def end(self) -> None:
+        self._ended = True
+        self._thread.join(5)
+        self.vanish()
+        self._selector.close()
+
+    def _serve(self) -> None:
+        while not self._ended:
+            for key, _ in self._selector.select(0.02):
+                sock = key.fileobj
+                assert isinstance(sock, socket.socket)
+                # The test may have closed it in the meantime.
+                with contextlib.suppress(OSError):
+                    self._readable(sock)
+
+    def _readable(self, sock: socket.socket) -> None:
+        if sock is self._listener:
+            client, _ = sock.accept()
+            self._clients.append(client)
+            self._selector.register(client, selectors.EVENT_READ)
+            return
+        packet = sock.recv(hub.MAX_PACKET)
+        if not packet:
+            self._selector.unregister(sock)
+            self._clients.remove(sock)
+            sock.close()
+            return
+        match hub.decode_to_fenced(packet):
+            case hub.Hello():
+                self.hellos += 1
+                sock.send(hub.encode(self.settings))
+                sock.send(hub.encode(self.standing))
+            case hub.Heard() as heard:
+                self.heard = heard
+            case hub.Carp() as carp:
+                self.carp = carp
+
+
+class Controller:
+    """One controller: its namespace, its carpd, and the test as its fenced."""
+
+    def __init__(self, node: Node, host: Host, directory: Path) -> None:
+        run_dir = directory / node
+        run_dir.mkdir()
+        own, peer = (1, 2) if node == "A" else (2, 1)
+        self.host = host
+        self.fenced = Fenced(run_dir / "fenced.sock")
+        self._config = run_dir / "boot.toml"
+        self._config.write_text(
+            f'node = "{node}"\nrun_dir = "{run_dir}"\n'
+            f'[interlink]\ninterface = "il0"\naddress = "169.254.10.{own}"\npeer = "169.254.10.{peer}"\n'
+        )
+
+    def start(self) -> None:
+        self.carpd: subprocess.Popen[str] = self.host.start(
+            sys.executable, "-m", "middlewared.carpd", "--config", str(self._config)
+        )
+
+    def has_vip(self) -> bool:
+        return self.host.has(VIP)
+
+    def is_in(self, state: str) -> bool:
+        carp = self.fenced.state()
+        return carp is not None and carp.state == state
+
+
+class Pair:
+    def __init__(self, lan: Lan, directory: Path) -> None:
+        self.a = Controller("A", lan.a, directory)
+        self.b = Controller("B", lan.b, directory)
+
+    def begin(self) -> None:
+        """Both up, A the owner of term 5."""
+        self.a.fenced.standing = owner(5)
+        self.b.fenced.standing = msgspec.structs.replace(STANDBY, term=5)
+        self.a.start()
+        self.b.start()
+        until(lambda: self.a.is_in("MASTER") and self.b.is_in("BACKUP"), 5, "A is master, B is backup")
+        until(lambda: self.b.fenced.heard is not None and self.b.fenced.heard.peer is not None, 3, "B hears A")
+
+
+@pytest.fixture
+def pair(lan: Lan, tmp_path: Path) -> Iterator[Pair]:
+    made = Pair(lan, tmp_path)
+    try:
+        made.begin()
+        yield made
+    finally:
+        made.a.fenced.end()
+        made.b.fenced.end()
+
+
+def from_controller_b(term: int, *, key: bytes = KEY, advskew: int = 26, now: float | None = None) -> bytes:
+    """An advert frame as B's carpd would send it."""
+    counter = counter_of(term, time.clock_gettime(time.CLOCK_BOOTTIME) if now is None else now)
+    secret = Secret(vhid=7, key=carp_key(key), addresses=(VIP,))
+    return advert(7, "192.0.2.2", encode(Frame(vhid=7, advbase=0, advskew=advskew, counter=counter), secret))
+
+
+def test_the_owner_answers_with_the_virtual_mac_and_serves_connections(pair: Pair, lan: Lan, watcher: Watcher) -> None:
+    assert watcher.ping(VIP, wait_s=1) == MAC
+    assert f"{VIP} dev eth0 lladdr {MAC}" in lan.client.ip("neigh")
+    with lan.a.do(lambda: socket.create_server((VIP, 0))) as server:
+        port = server.getsockname()[1]
+        with lan.client.do(lambda: socket.create_connection((VIP, port), timeout=3)) as client:
+            accepted, _ = server.accept()
+            accepted.sendall(b"hello")
+            assert client.recv(5) == b"hello"
+            accepted.close()
+    assert not pair.b.has_vip()
+    assert "state DOWN" in lan.b.ip("link", "show", "carp7")
+
+
+def test_the_owner_advertises_its_term_ten_times_a_second_from_the_virtual_mac(pair: Pair, watcher: Watcher) -> None:
+    seen = watcher.adverts(1.0)
+    assert 7 <= len(seen) <= 12
+    assert {frame[6:12].hex(":") for frame in seen} == {MAC}
+    counters = [int.from_bytes(frame[42:50]) for frame in seen]
+    assert {term_of(counter) for counter in counters} == {5}
+    assert counters == sorted(set(counters))
+
+
+def test_each_hears_the_other_on_lan_and_interlink(pair: Pair, lan: Lan) -> None:
+    heard = pair.b.fenced.heard
+    assert heard is not None
+    assert heard.peer is not None
+    assert (heard.peer.owner, heard.peer.term, heard.peer.links_up) == (True, 5, True)
+    until(lambda: bool(pair.b.fenced.heard and pair.b.fenced.heard.advert_at), 2, "B heard an advert")
+    until(lambda: bool(pair.a.fenced.heard and pair.a.fenced.heard.peer), 2, "A hears B")
+    holds_for(lambda: is_fresh(pair.b), 1, "the signs that B reports are fresh")
+    lan.a.ip("link", "set", "il0", "down")
+    until(lambda: bool(pair.b.fenced.heard and not pair.b.fenced.heard.carrier), 1, "B sees the interlink's carrier go")
+    lan.plug("a", False)
+    until(lambda: bool(pair.a.fenced.heard and not pair.a.fenced.heard.links_up), 1, "A sees its VIP's link go")
+    assert pair.a.is_in("MASTER")
+
+
+def is_fresh(controller: Controller) -> bool:
+    heard = controller.fenced.heard
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert heard is not None
+    # Thrice the dead times: this machine is shared, and carpd is not asked to be faster than it.
+    return now - (heard.interlink_at or 0) < 0.45 and now - (heard.advert_at or 0) < 0.9
+
+
+def test_the_vip_of_a_killed_carpd_lapses_with_its_lease(pair: Pair) -> None:
+    pair.a.carpd.kill()
+    lapsed = until(lambda: not pair.a.has_vip(), 3, "the lease lapses")
+    assert lapsed < LEASE_LAPSED_S
+
+
+def test_a_killed_carpd_that_is_started_again_keeps_the_vip(pair: Pair, watcher: Watcher) -> None:
+    for _ in range(3):
+        hellos = pair.a.fenced.hellos
+        pair.a.carpd.kill()
+        pair.a.carpd.wait(5)
+        pair.a.start()
+        holds_for(pair.a.has_vip, 1.5, "A has the VIP")
+        assert pair.a.fenced.hellos == hellos + 1
+    assert watcher.ping(VIP, wait_s=1) == MAC
+
+
+def test_what_a_killed_carpd_left_is_removed_when_this_controller_is_no_longer_the_owner(pair: Pair) -> None:
+    pair.a.carpd.kill()
+    pair.a.carpd.wait(5)
+    pair.a.fenced.standing = STANDBY
+    pair.a.start()
+    assert until(lambda: not pair.a.has_vip(), 3, "the VIP is gone") < 1
+    until(lambda: "state DOWN" in pair.a.host.ip("link", "show", "carp7"), 1, "the macvlan is down")
+
+
+def test_a_frozen_carpd_loses_the_vip_and_believes_nothing_that_was_said_before_it_thawed(pair: Pair) -> None:
+    hellos = pair.a.fenced.hellos
+    pair.a.carpd.send_signal(signal.SIGSTOP)
+    assert until(lambda: not pair.a.has_vip(), 3, "the lease lapses") < LEASE_LAPSED_S
+    pair.a.fenced.say(owner(5))  # waits in the socket of the frozen process
+    pair.a.fenced.standing = msgspec.structs.replace(STANDBY, term=6)
+    pair.a.carpd.send_signal(signal.SIGCONT)
+    until(lambda: pair.a.fenced.hellos == hellos + 1, 2, "carpd asks anew")
+    holds_for(lambda: not pair.a.has_vip(), 1, "A has no VIP")
+    assert pair.a.is_in("BACKUP")
+
+
+def test_a_thawed_carpd_that_is_still_the_owner_takes_the_vip_again(pair: Pair) -> None:
+    pair.a.carpd.send_signal(signal.SIGSTOP)
+    until(lambda: not pair.a.has_vip(), 3, "the lease lapses")
+    pair.a.carpd.send_signal(signal.SIGCONT)
+    assert until(pair.a.has_vip, 3, "A has the VIP again") > 0.2
+
+
+def test_a_higher_term_takes_the_vip_and_the_old_owner_drops_it_at_once(pair: Pair, watcher: Watcher) -> None:
+    pair.b.fenced.say(owner(6))
+    until(pair.b.has_vip, 1, "B has the VIP")
+    assert until(lambda: not pair.a.has_vip(), 1, "A dropped the VIP") < 0.5
+    until(lambda: pair.a.is_in("BACKUP"), 1, "A says so")
+    state = pair.a.fenced.state()
+    assert state is not None
+    assert "192.0.2.2" in state.why
+    assert watcher.ping(VIP, wait_s=1) == MAC
+
+
+def test_forged_replayed_and_altered_adverts_change_nothing_and_are_counted(pair: Pair, watcher: Watcher) -> None:
+    recorded = watcher.adverts(0.5)[0]
+    altered = bytearray(recorded)
+    altered[36] = 0  # advskew, which the HMAC does not cover
+    altered[40:42] = b"\0\0"
+    altered[40:42] = checksum(bytes(altered[34:70])).to_bytes(2)
+    near = bytearray(from_controller_b(9))
+    near[22] = 254  # TTL
+    near[24:26] = b"\0\0"
+    near[24:26] = checksum(bytes(near[14:34])).to_bytes(2)
+    for _ in range(20):
+        for frame in (from_controller_b(9, key=b"guess"), bytes(altered), recorded, bytes(near)):
+            watcher.send(frame)
+    # The kernel of each controller drops what claims to come from its own address, so each sees two of the four.
+    until(lambda: rejected(pair.a) >= 40 and rejected(pair.b) >= 40, 2, "both counted them")
+    assert pair.a.is_in("MASTER")
+    assert pair.b.is_in("BACKUP")
+    assert pair.a.has_vip()
+
+
+def rejected(controller: Controller) -> int:
+    state = controller.fenced.state()
+    return state.rejected if state else 0
+
+
+def test_a_rival_of_an_older_term_is_counted_answered_and_changes_nothing(pair: Pair, watcher: Watcher) -> None:
+    watcher.send(from_controller_b(4, advskew=0))
+    answers = [frame for frame in watcher.frames(0.3) if frame[12:14] == b"\x08\x06" and frame[6:12].hex(":") == MAC]
+    assert answers
+    until(lambda: bool(pair.a.fenced.carp and pair.a.fenced.carp.vips[0].rivals == 1), 1, "A counted the rival")
+    assert pair.a.is_in("MASTER")
+
+
+def test_without_fenced_for_a_second_the_vip_is_dropped_until_it_is_back(pair: Pair) -> None:
+    pair.a.fenced.vanish()
+    holds_for(pair.a.has_vip, 0.7, "A has the VIP: fenced may be restarting")
+    until(lambda: not pair.a.has_vip(), 1, "A dropped the VIP")
+    pair.a.fenced.open()
+    until(pair.a.has_vip, 1, "A has the VIP again")
+
+
+def test_a_fenced_that_restarts_and_does_not_know_its_role_yet_costs_no_vip(pair: Pair) -> None:
+    pair.a.fenced.vanish()
+    pair.a.fenced.standing = msgspec.structs.replace(STANDBY, role="WAITING", term=0)
+    pair.a.fenced.open()
+    hellos = pair.a.fenced.hellos
+    until(lambda: pair.a.fenced.hellos > hellos, 1, "carpd is connected again")
+    pair.a.fenced.say(owner(6))
+    holds_for(pair.a.has_vip, 1.5, "A has the VIP")
+
+
+def test_an_ipv6_vip_is_taken_answered_and_lapses(lan: Lan, watcher: Watcher, tmp_path: Path) -> None:
+    made = Pair(lan, tmp_path)
+    try:
+        vips = (Vip(vhid=7, address=VIP_6, prefix=64, interface="eth0"),)
+        for controller in (made.a, made.b):
+            controller.fenced.settings = msgspec.structs.replace(SETTINGS, vips=vips)
+        made.begin()
+        assert watcher.ping(VIP_6, wait_s=1) == MAC
+        until(lambda: bool(made.b.fenced.heard and made.b.fenced.heard.advert_at), 2, "B heard an advert")
+        made.a.carpd.kill()
+        assert until(lambda: not lan.a.has(VIP_6), 3, "the lease lapses") < LEASE_LAPSED_S
+    finally:
+        made.a.fenced.end()
+        made.b.fenced.end()
