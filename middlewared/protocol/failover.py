@@ -252,13 +252,18 @@ def _begins(s: Situation) -> str | None:
 
 
 def _cut_off(s: Situation) -> str | None:
-    """An owner that can neither confirm its term nor hear the peer may have been replaced already."""
-    if not s.view.owns or not s.view.voters or s.signs:
+    """An owner that cannot confirm its term may have been replaced; only a peer that is there and idle keeps it."""
+    if not s.view.owns or not s.view.voters:
         return None
     since = s.view.confirmed_at
     if since is not None and s.now - since <= s.view.windows.lease_s:
         return None
-    return f"the disks have not confirmed the term for {s.view.windows.lease_s:g} s and {s.peer} is not heard"
+    unconfirmed = f"the disks have not confirmed the term for {s.view.windows.lease_s:g} s"
+    if not s.signs:
+        return f"{unconfirmed} and {s.peer} is not heard"
+    if s.word is None and "adverts" in s.signs:
+        return f"{unconfirmed} and {s.peer} advertises, which only an owner does"
+    return None
 
 
 def _regains(s: Situation) -> str | None:
