@@ -248,10 +248,11 @@ class Client:
                 if time.monotonic() >= until or not (only_asks(method) if again is None else again):
                     raise
             except NotActive as e:
-                if not await self._go_to(_urls(e)) or time.monotonic() >= until:
-                    raise
                 # The second time they point at each other: a change of roles is under way.
-                await asyncio.sleep(ROUND_S if redirected else 0)
+                pause_s = ROUND_S if redirected else 0.0
+                if time.monotonic() + pause_s >= until or not await self._go_to(_urls(e)):
+                    raise
+                await asyncio.sleep(pause_s)
                 redirected = True
             except CallFailed as e:
                 wait_s = _retry_after_s(e)

@@ -102,7 +102,11 @@ def _parameters(method: Method) -> list[dict[str, object]]:
     hints = get_type_hints(method.handler)
     _, *declared = inspect.signature(method.handler).parameters.values()
     return [
-        {"name": p.name, "required": p.default is p.empty, "schema": msgspec.json.schema(hints[p.name])}
+        {
+            "name": p.name,
+            "required": p.default is p.empty,
+            "schema": msgspec.json.schema(hints[p.name], schema_hook=lambda _: {}),
+        }
         for p in declared
     ]
 

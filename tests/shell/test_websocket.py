@@ -226,8 +226,8 @@ async def test_the_front_page_names_the_product_and_health_is_told(world: World)
 async def test_stopping_tells_every_client_that_the_server_goes_away(world: World) -> None:
     ws = await world.root()
     await world.server.stop()
-    await ws.receive(timeout=WAIT_S)
-    assert ws.close_code == 1001
+    goodbye = await ws.receive(timeout=WAIT_S)
+    assert (goodbye.type, goodbye.data) == (aiohttp.WSMsgType.CLOSE, 1001)
 
 
 # What keeps it from starting

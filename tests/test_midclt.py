@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from middlewared_plugins.auth import plugin as auth
+from middlewared_plugins.core import plugin as core
+
+from middlewared.config import BootFile
+from middlewared.engine.bus import Bus
+from middlewared.engine.standin import dispatcher
+from middlewared.plugin import Call, Plugin, query
+from middlewared.shell.websocket import ApiServer
+
+WAIT_S = 20.0
+
+
+@query("test.echo", public=True)
+async def echo(call: Call, value: object = None, other: object = None) -> object:
+    return value if other is None else [value, other]
+
+
+@query("test.number", public=True)
+async def number(call: Call, n: int, m: int) -> int:
+    return n + m
+
+
+class World:
+    def __init__(self, directory: Path) -> None:
+        self.boot = BootFile(node="A", run_dir=str(directory), listen="127.0.0.1:1")
+        made, _, self.bus = dispatcher(core, auth, Plugin(name="test", methods=(echo, number)))
+        self.server = ApiServer(made, self.bus, self.boot)
+        self.uri = f"ws+unix://{self.boot.api_socket}"
+
+    async def midclt(self, *args: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        """Exit status, stdout, stderr."""
+        child = await self.spawn(*args)
+        out, err = await asyncio.wait_for(child.communicate(stdin), WAIT_S)
+        assert child.returncode is not None
+        return child.returncode, out.decode(), err.decode()
+
+    async def spawn(self, *args: str) -> asyncio.subprocess.Process:
+        pipe = subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "middlewared.midclt", "-u", self.uri, *args, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    monkeypatch.setattr(BootFile, "listen_address", ("127.0.0.1", 0))
+    await made.server.start()
+    try:
+        yield made
+    finally:
+        await made.server.stop()
+
+
+async def test_ping_answers_pong(world: World) -> None:
+    assert await world.midclt("ping") == (0, "pong\n", "")
+
+
+@pytest.mark.parametrize(
+    ("argument", "printed", "as_json"),
+    [
+        ("word", "word\n", '"word"\n'),
+        ("12", "12\n", "12\n"),
+        ("true", "True\n", "true\n"),
+        ("null", "null\n", "null\n"),
+        ('{"a": [1, "x"]}', '{"a":[1,"x"]}\n', '{"a":[1,"x"]}\n'),
+    ],
+)
+async def test_results_are_printed_as_scripts_expect_them(
+    world: World, argument: str, printed: str, as_json: str
+) -> None:
+    plain, with_json = await asyncio.gather(
+        world.midclt("call", "test.echo", argument), world.midclt("call", "--json", "test.echo", argument)
+    )
+    assert (plain, with_json) == ((0, printed, ""), (0, as_json, ""))
+
+
+async def test_a_dash_reads_the_argument_from_stdin(world: World) -> None:
+    assert await world.midclt("call", "test.echo", "-", stdin=b'{"a": 1}\n') == (0, '{"a":1}\n', "")
+
+
+async def test_faults_of_the_input_stand_one_on_a_line_and_the_status_is_1(world: World) -> None:
+    status, out, err = await world.midclt("call", "test.number", "x", "y")
+    assert (status, out) == (1, "")
+    assert err.splitlines() == [
+        "[EINVAL] n: must be a whole number, not a string",
+        "[EINVAL] m: must be a whole number, not a string",
+    ]
+
+
+async def test_a_failed_login_is_status_1(world: World) -> None:
+    status, out, err = await world.midclt("-U", "root", "-P", "wrong", "call", "auth.me")
+    assert (status, out) == (1, "")
+    assert "wrong name or password" in err
+
+
+async def test_an_unknown_method_is_status_1_and_quiet_when_asked(world: World) -> None:
+    loud, quiet = await asyncio.gather(world.midclt("call", "no.such"), world.midclt("-q", "call", "no.such"))
+    assert loud == (1, "", "Method does not exist\n")
+    assert quiet == (1, "", "")
+
+
+async def test_nobody_there_is_one_line_for_every_command(world: World) -> None:
+    await world.server.stop()
+    for command in (["ping"], ["call", "core.ping"], ["subscribe", "user"]):
+        status, out, err = await world.midclt(*command)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert "No such file" in err or "refused" in err
+
+
+async def test_a_wrong_command_line_is_status_2(world: World) -> None:
+    status, _, err = await world.midclt("-t", "never", "ping")
+    assert status == 2
+    assert "never" in err
+
+
+async def test_notifications_are_printed_one_on_a_line(world: World) -> None:
+    assert isinstance(world.bus, Bus)
+    child = await world.spawn("subscribe", "user", "-n", "2")
+    done = asyncio.create_task(child.communicate())
+    async with asyncio.timeout(WAIT_S):
+        while not done.done():
+            world.bus.publish("user", seq=1)
+            await asyncio.wait([done], timeout=0.02)
+    out, err = done.result()
+    assert (child.returncode, err) == (0, b"")
+    lines = out.decode().splitlines()
+    assert [json.loads(line) for line in lines] == [{"msg": "changed", "collection": "user", "seq": 1}] * 2
+
+
+async def test_notifications_that_do_not_come_in_time_are_status_1(world: World) -> None:
+    status, out, err = await world.midclt("subscribe", "user", "-t", "0.1")
+    assert (status, out, err) == (1, "", "[ETIMEDOUT] 0 notifications came within 0.1 s\n")
+
+
+async def test_the_shell_can_complete_methods(world: World) -> None:
+    status, out, _ = await world.midclt("completion", "methods")
+    assert status == 0
+    assert "test.echo" in out.splitlines()
+
+
+def test_a_call_loads_no_heavy_library() -> None:
+    heavy = ("aiohttp", "sqlalchemy", "jsonschema", "rich", "cryptography")
+    code = f"import sys, middlewared.midclt; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=WAIT_S) == "[]\n"
