@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -295,6 +297,12 @@ def test_every_rule_decides_in_some_row_and_has_a_name_of_its_own() -> None:
     names = [rule for rule, _, _ in RULES]
     assert len(set(names)) == len(names)
     assert {decide(seen, NOW).rule for _, seen, _ in TABLE} == set(names)
+
+
+def test_the_page_has_every_rule_in_order_with_its_verdict() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "failover.md").read_text()
+    rows = re.findall(r"^\| `([A-Z_]+)` \|.*\| ([A-Z_]+) \|$", page, re.MULTILINE)
+    assert rows == [(rule, verdict.name) for rule, verdict, _ in RULES]
 
 
 def test_boot_is_over_when_the_peer_was_heard_or_waited_for() -> None:
