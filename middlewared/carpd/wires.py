@@ -13,6 +13,8 @@ from middlewared.shell.carp_socket import CarpSocket
 from middlewared.shell.journal import Journal
 from middlewared.shell.links import Links
 
+_LOOK_AWAY_S = 0.005
+
 
 class Wires:
     """on_readable gets a function that yields (interface, packets that wait there); it must be called in a turn."""
@@ -85,9 +87,17 @@ class Wires:
             return
         self._open[name] = wire
         for receiver in wire.receivers():
+            self._watch(wire, receiver)
+
+    def _watch(self, wire: CarpSocket, receiver: socket.socket) -> None:
+        if self._open.get(wire.link.name) is wire:
             asyncio.get_running_loop().add_reader(receiver, self._readable, wire, receiver)
 
     def _readable(self, wire: CarpSocket, receiver: socket.socket) -> None:
+        """Read, and look away for a moment: a flood is then taken in batches, each at the price of one turn."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(receiver)
+        loop.call_later(_LOOK_AWAY_S, self._watch, wire, receiver)
         self._on_readable(lambda: self._read(wire, receiver), wire.link.name)
 
     def _read(self, wire: CarpSocket, receiver: socket.socket) -> list[Packet]:
