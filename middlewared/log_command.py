@@ -3,8 +3,8 @@
 `show` and `verify` only read, and may run while the daemon does. `state rebuild` takes the data directory's lock, which
 the daemon holds for as long as it runs, and refuses without it.
 
-Exit status: 0 done and intact, 1 the log is not intact, 2 it could not be read or written. What went wrong is one line
-on stderr that names the file and the reason.
+Exit status: 0 done and intact, 1 the log is not intact, 2 it could not be read, written or applied whole. What went
+wrong is one line on stderr that names the file and the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from middlewared import config
-from middlewared.kernel.errors import LogDamaged, MiddlewareError
+from middlewared.kernel.errors import LogDamaged, MiddlewareError, PortFailed
 from middlewared.kernel.event import Record
 
 POLL_S = 0.2
@@ -205,4 +205,4 @@ def _rebuild(args: argparse.Namespace) -> None:
     compared = {None: "there was none to compare it with", False: "the old one was equal", True: "the old one differed"}
     print(f"{state}: made from the log up to seq {made.applied.seq}, digest {made.digest}; {compared[made.differed]}")
     if made.blocked is not None:
-        print(f"{state}: nothing after seq {made.applied.seq} is applied: {made.blocked}", file=sys.stderr)
+        raise PortFailed(f"apply what comes after seq {made.applied.seq}", made.blocked)

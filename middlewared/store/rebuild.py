@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from middlewared.kernel.errors import LogDamaged, PortFailed
-from middlewared.kernel.event import START, Catalogue, Position, UnknownKind
+from middlewared.kernel.event import START, Catalogue, Position, Record, UnknownKind
 from middlewared.plugin import Noun
 from middlewared.store import sqlite
 from middlewared.store.reader import LogReader
@@ -136,21 +136,25 @@ def fold(
         if not batch:
             raise LogDamaged(str(log.path), at.seq + 1, "the record is missing")
         last = check_chain(batch, at, log.path)
-        for record in batch:
+        for index, record in enumerate(batch):
             try:
                 event = catalogue.open(record)
-            except UnknownKind as e:
-                return at, states, str(e)
-            except msgspec.ValidationError as e:
-                return at, states, f"seq {record.seq}: its payload is no {record.kind}: {e}"
+            except (UnknownKind, msgspec.ValidationError) as e:
+                at = batch[index - 1].position if index > 0 else at
+                return at, states, _why_blocked(record, e)
             noun = noun_of.get(record.kind)
             if noun is not None:
                 states[noun.name] = noun.evolve(states[noun.name], event)
-            at = record.position
         at = last
         if progress is not None:
             progress(at.seq)
     return at, states, None
+
+
+def _why_blocked(record: Record, error: UnknownKind | msgspec.ValidationError) -> str:
+    if isinstance(error, UnknownKind):
+        return str(error)
+    return f"seq {record.seq}: its payload is no {record.kind}: {error}"
 
 
 def _look_at(path: Path, nouns: list[Noun[Any]]) -> tuple[Applied | None, str | None]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from sqlalchemy import ClauseElement, Connection, Row, insert, select
+from sqlalchemy import ClauseElement, Connection, insert, select
 from sqlalchemy.dialects.sqlite import dialect
 
 from middlewared.kernel.errors import LogDamaged
@@ -51,13 +50,15 @@ def head(connection: Connection) -> Position:
 
 def since(connection: Connection, path: Path, seq: int, limit: int) -> list[Record]:
     """The records after `seq`, at most `limit`. Raises LogDamaged for a value of the wrong type."""
-    rows = connection.exec_driver_sql(f"{_SELECT} WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))
-    return [_record(row, path) for row in rows]
+    # Straight from the driver: a walk over the whole log would spend a third of its time in SQLAlchemy's rows.
+    cursor = connection.connection.cursor()
+    cursor.execute(f"{_SELECT} WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))
+    return [_record(row, path) for row in cursor.fetchall()]
 
 
 def at(connection: Connection, path: Path, seq: int) -> Record | None:
     row = connection.exec_driver_sql(f"{_SELECT} WHERE seq = ?", (seq,)).one_or_none()
-    return None if row is None else _record(row, path)
+    return None if row is None else _record(tuple(row), path)
 
 
 def term_history(connection: Connection) -> list[tuple[int, int, bytes]]:
@@ -75,10 +76,9 @@ def check_chain(records: Sequence[Record], before: Position, path: Path) -> Posi
     return before
 
 
-def _record(row: Row[Any], path: Path) -> Record:
-    values = tuple(row)
+def _record(row: Sequence[object], path: Path) -> Record:
     try:
-        return msgspec.convert(values, Record, builtin_types=(bytes,))
+        return msgspec.convert(row, Record, builtin_types=(bytes,))
     except msgspec.ValidationError as e:
-        seq = values[0] if isinstance(values[0], int) else 0
+        seq = row[0] if isinstance(row[0], int) else 0
         raise LogDamaged(str(path), seq, f"a column has the wrong type: {e}") from None
