@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node
@@ -56,7 +57,7 @@ class Bench:
         await cables.build_switch()
         self._attach_disks()
         await self._shelf.start()
-        await self._change(Faults())
+        await self._change(lambda now: now)
         self.powered |= {"client", *NODES}
         await asyncio.gather(*(self._boot(machine) for machine in (self.client, *self.machines.values())))
 
@@ -92,7 +93,7 @@ class Bench:
         """Cables first, then the machine: nothing that its kernel says about the end gets out."""
         async with self._turn:
             self.powered.discard(node)
-            await self._change(faults.unplug(self.faults, node))
+            await self._change(lambda now: faults.unplug(now, node))
             await self.machines[node].kill()
             await cables.pull_out(node)
 
@@ -100,7 +101,7 @@ class Bench:
         try:
             pid, go = await machine.start(self._binds(machine.name))
             await cables.plug_in(machine.name, pid)
-            await self._change(faults.plug(self.faults, machine.name))
+            await self._change(lambda now: faults.plug(now, machine.name))
             go()
             machine.went_on(pid)
         except (PortFailed, OSError):
@@ -117,7 +118,7 @@ class Bench:
         if machine.name not in self.powered:
             return
         note(f"{machine.name} ended by itself and boots again")
-        await self._change(faults.unplug(self.faults, machine.name))
+        await self._change(lambda now: faults.unplug(now, machine.name))
         await cables.pull_out(machine.name)
         await asyncio.sleep(REBOOT_S)
         async with self._turn:
@@ -153,17 +154,17 @@ class Bench:
 
     async def cut(self, link: Link, way: Way) -> None:
         async with self._turn:
-            await self._change(faults.cut(self.faults, link, way))
+            await self._change(lambda now: faults.cut(now, link, way))
 
     async def heal(self, link: Link, way: Way) -> None:
         async with self._turn:
-            await self._change(faults.heal(self.faults, link, way))
+            await self._change(lambda now: faults.heal(now, link, way))
 
-    async def _change(self, after: Faults) -> None:
-        """Make the lab be as `after` says; only what differs is touched."""
+    async def _change(self, change: Callable[[Faults], Faults]) -> None:
+        """Make the lab be as after `change`; only what differs is touched. Concurrent changes wait for each other."""
         async with self._wiring_turn:
-            self.faults = after
-            wiring = faults.wiring(after)
+            self.faults = change(self.faults)
+            wiring = faults.wiring(self.faults)
             await cables.apply(self._wiring, wiring)
             for node in NODES:
                 if self._wiring is None or self._wiring.shelf[node] != wiring.shelf[node]:

@@ -54,12 +54,13 @@ async def pull_out(machine: str) -> None:
 
 
 async def apply(before: Wiring | None, after: Wiring) -> None:
-    """Make the ports and the drops as `after` says. What fell is taken down first, in one step."""
+    """Make the ports and the drops as `after` says; what must fall falls first."""
     was_up = before.up if before else frozenset()
-    down, up = was_up - after.up, after.up - was_up
-    if down or up:
-        lines = [f"link set {port} down" for port in sorted(down)]
-        await tool("ip", "-force", "-batch", "-", lines=lines + [f"link set {port} up" for port in sorted(up)])
+    if down := sorted(was_up - after.up):
+        # A machine that ended by itself may have taken its ports with it.
+        await tool("ip", "-force", "-batch", "-", lines=[f"link set {port} down" for port in down], may_fail=True)
+    if up := sorted(after.up - was_up):
+        await ip(f"link set {port} up" for port in up)
     if before is None or (before.drop_from, before.drop_to) != (after.drop_from, after.drop_to):
         await tool("nft", "-f", "-", lines=drop_rules(after))
 
