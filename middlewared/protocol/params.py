@@ -55,6 +55,8 @@ class Parameters:
 
         Raises Refused with every fault found.
         """
+        if not args and not kwargs and not self._required:
+            return [], {}
         if self._fit(args, kwargs):
             try:
                 return (

@@ -75,6 +75,7 @@ class Replica:
         self.log = LogEnds(head, history, committed, pair_seq)
         self.line = Line()
         self.side: Owner | Standby = Standby(self.log, self.line, 0)
+        self._tenure: Owning | None = None
         self.halted: str | None = None
         self.peer_identity: Identity | None = None
 
@@ -92,6 +93,8 @@ class Replica:
         if self.halted is None:
             try:
                 self._take(message, now)
+                if self._tenure is not None and self.log.quiet:
+                    self._own(self._tenure, now)
                 self.side.settle(now)
             except Diverged as broken:
                 self._halt(str(broken))
@@ -104,9 +107,10 @@ class Replica:
         side = self.side
         match message:
             case Owning():
-                self._own(message, now)
+                self._tenure = message
             case Standing():
-                self._stand(message)
+                self._tenure = None
+                self._stand(message.term)
             case LinkUp():
                 self.line.up = True
                 self.line.send(frames.Hello(self.identity))
@@ -125,7 +129,7 @@ class Replica:
                 side.written(message, now)
             case CutDone():
                 self.log.was_cut(message.head, message.history)
-                side.cut_done()
+                side.cut_done(message.head)
             case Broken():
                 raise Diverged(message.why)
             case Applied():
@@ -136,6 +140,8 @@ class Replica:
                 pass
 
     def _own(self, tenure: Owning, now: float) -> None:
+        """Begin a tenure, once the log is quiet: what the last role had under way must be known first."""
+        self._tenure = None
         if tenure.term < self.term:
             return
         if isinstance(self.side, Owner):
@@ -144,12 +150,12 @@ class Replica:
             self.line.act(Close(f"term {tenure.term} begins"))
         self.side = Owner(self.log, self.line, self.identity.node, tenure, now)
 
-    def _stand(self, message: Standing) -> None:
+    def _stand(self, term: int) -> None:
         if isinstance(self.side, Owner):
-            self.line.act(Close(f"this controller no longer owns; the highest term known is {message.term}"))
-            self.side = Standby(self.log, self.line, message.term)
+            self.line.act(Close(f"this controller no longer owns; the highest term known is {term}"))
+            self.side = Standby(self.log, self.line, term)
         else:
-            self.side.term = max(self.side.term, message.term)
+            self.side.term = max(self.side.term, term)
 
     def _got(self, frame: frames.Frame, now: float) -> None:
         if isinstance(frame, frames.Hello):
@@ -164,11 +170,13 @@ class Replica:
             self._outranked(frame.term)
         elif frame.term < self.term:
             self.line.send(frames.Stale(self.term))
-        elif isinstance(self.side, Owner):
-            if frame.term > self.side.term:
-                self._outranked(frame.term)
-            else:
-                self.side.got(frame, now)
+        else:
+            self._outranked(frame.term)
+            self._got_in_term(frame, now)
+
+    def _got_in_term(self, frame: frames.Frame, now: float) -> None:
+        if isinstance(self.side, Owner):
+            self.side.got(frame, now)
         else:
             self.side.got(frame)
             if not self.line.up:
@@ -186,9 +194,9 @@ class Replica:
             self.side.lead()
 
     def _outranked(self, term: int) -> None:
-        """A higher term lives. fenced will say so in a moment; until then nothing more is promised."""
+        """Where a higher term lives, nothing more is promised in ours; fenced will say the same in a moment."""
         if isinstance(self.side, Owner) and term > self.side.term:
-            self._stand(Standing(term))
+            self._stand(term)
 
     def _line_down(self) -> None:
         self.line.down()

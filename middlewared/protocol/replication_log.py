@@ -7,7 +7,7 @@ from collections import deque
 from middlewared.kernel.event import Position, Record
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.replication_frames import History, TermEnd
-from middlewared.protocol.replication_values import Action, Committed, DropLink, Send, Store
+from middlewared.protocol.replication_values import Action, Committed, Cut, DropLink, Send, Store
 
 
 class LogEnds:
@@ -23,8 +23,14 @@ class LogEnds:
         self.committed = committed
         self.pair_seq = pair_seq
         self.applied_seq = committed.seq
+        self.cutting = False
         self._history = list(history)
         self._storing: deque[tuple[Record, ...]] = deque()
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is on its way to the disk: what is told of this log now stays true."""
+        return self.tip == self.head and not self.cutting
 
     @property
     def history(self) -> History:
@@ -48,6 +54,7 @@ class LogEnds:
             self._history.append(end)
 
     def was_cut(self, head: Position, history: History) -> None:
+        self.cutting = False
         self.head = self.tip = head
         self._history = list(history)
         self.applied_seq = min(self.applied_seq, head.seq)
@@ -82,6 +89,10 @@ class Line:
     def store(self, log: LogEnds, records: tuple[Record, ...]) -> None:
         self.act(Store(records))
         log.storing(records)
+
+    def cut(self, log: LogEnds, at: Position) -> None:
+        log.cutting = True
+        self.act(Cut(at))
 
     def committed(self, log: LogEnds, position: Position, pair_seq: int) -> None:
         log.committed, log.pair_seq = position, pair_seq

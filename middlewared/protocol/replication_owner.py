@@ -22,7 +22,7 @@ from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node, PairRecord, other
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.replication_log import Line, LogEnds
-from middlewared.protocol.replication_values import Cut, Open, Owning, Read, Records, WriteRecord, Written
+from middlewared.protocol.replication_values import Open, Owning, Read, Records, WriteRecord, Written
 
 GATHER_S = 1.0
 SILENT_S = 0.25
@@ -57,7 +57,7 @@ class Owner:
         self._adopted = 0
         # streaming
         self._streaming = False
-        self._reading = False
+        self._reading: int | None = None
         self._expected: bytes | None = None
         self._sent = log.tip
         self._silent_since: float | None = None
@@ -137,7 +137,7 @@ class Owner:
             )
         else:
             at = frames.hash_at(follow.history, seq) or frames.hash_at(log.history, seq) or b""
-            self.line.act(Cut(Position(seq, term, at)))
+            self.line.cut(log, Position(seq, term, at))
 
     def _fetch_or_open(self, more: bool, now: float) -> None:
         if more:
@@ -161,7 +161,8 @@ class Owner:
     # --- what happens ---
 
     def line_down(self) -> None:
-        self._streaming = self._reading = False
+        self._streaming = False
+        self._reading = None
         self._silent_since = None
         self.acked = None
         self._patience_until = 0.0
@@ -183,7 +184,7 @@ class Owner:
                 self.peer_applied_seq = frame.applied_seq
 
     def propose(self, records: tuple[Record, ...]) -> None:
-        live = self._streaming and not self._reading and self._sent == self.log.tip
+        live = self.acked is not None and self._reading is None and self._sent == self.log.tip
         self.line.store(self.log, records)
         if live:
             self._ship(records)
@@ -192,7 +193,7 @@ class Owner:
         if self.phase is not Phase.OPEN and self.log.head == self.log.tip:
             self._fetch()
 
-    def cut_done(self) -> None:
+    def cut_done(self, _: Position) -> None:
         self._sent = self.log.tip
         self._fetch()
 
@@ -208,16 +209,16 @@ class Owner:
             self._retry_at = now + RETRY_S
 
     def have_read(self, message: Records) -> None:
-        if not self._reading:
+        if message.at.seq != self._reading:
             return
-        self._reading = False
+        self._reading = None
         if not self._streaming:
             if self._expected is not None and message.at.hash != self._expected:
                 raise Diverged(f"the two logs hold different records at seq {message.at.seq}")
             self._streaming = True
             self._sent = message.at
             self.line.send(frames.Match(self.term, message.at))
-        if message.at == self._sent:
+        elif message.at == self._sent:
             self._ship(message.records)
 
     def settle(self, now: float) -> None:
@@ -237,13 +238,16 @@ class Owner:
     # --- streaming ---
 
     def _serve(self, follow: frames.Follow) -> None:
-        """Find where the standby's log leaves this one; the read that follows proves it by the hash."""
+        """Find where the standby's log leaves this one; the read proves it by the hash, before MATCH is said.
+
+        Records follow the first ACK: the standby may have a tail to set aside first.
+        """
         _, seq = frames.match_point(self.log.history, follow.history)
         self._expected = frames.hash_at(follow.history, seq)
-        self._streaming, self._reading = False, True
+        self._streaming, self._reading = False, seq
         self._silent, self._silent_since = False, None
         self.acked = None
-        self.line.act(Read(seq, frames.BATCH_RECORDS))
+        self.line.act(Read(seq, 0))
 
     def _ship(self, records: tuple[Record, ...]) -> None:
         for piece in frames.batches(records):
@@ -255,10 +259,10 @@ class Owner:
 
     def _pump(self) -> None:
         """Catch-up: read on from the disk, at most a window ahead of what is acknowledged."""
-        if not self._streaming or self._reading or self.acked is None:
+        if not self._streaming or self._reading is not None or self.acked is None:
             return
         if self._sent.seq < self.log.head.seq and self._sent.seq - self.acked.seq < WINDOW:
-            self._reading = True
+            self._reading = self._sent.seq
             self.line.act(Read(self._sent.seq, frames.BATCH_RECORDS))
 
     def _watch_peer(self, now: float) -> None:

@@ -15,7 +15,7 @@ from middlewared.kernel.errors import Diverged
 from middlewared.kernel.event import Position
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.replication_log import Line, LogEnds
-from middlewared.protocol.replication_values import Cut, Read, Records
+from middlewared.protocol.replication_values import Read, Records
 
 APPLIED_NOTICE_S = 0.02
 
@@ -29,6 +29,7 @@ class Standby:
         self.term = term
         self._lead_waits = False
         self._following = False
+        self._matched_at: Position | None = None
         self._fetched: Position | None = None
         self._announced = (0, 0)
         self._ack_at: float | None = None
@@ -43,6 +44,7 @@ class Standby:
 
     def line_down(self) -> None:
         self._following = self._lead_waits = False
+        self._matched_at = self._fetched = None
         self._ack_at = None
 
     def got(self, frame: frames.Frame) -> None:
@@ -51,9 +53,11 @@ class Standby:
             case frames.Lead():
                 self.term = frame.term
                 self._following = False
+                self._matched_at = None
                 self._lead_waits = True
                 self._answer_lead()
-            case frames.Match():
+            case frames.Match() if self.log.quiet:
+                self._matched_at = frame.at
                 self._matched(frame.at)
             case frames.Append() if self._following:
                 self._append(frame)
@@ -70,10 +74,12 @@ class Standby:
         self._acknowledge()
         self._answer_lead()
 
-    def cut_done(self) -> None:
+    def cut_done(self, head: Position) -> None:
+        """The log ends at `head`. If the owner that asked for it is still there, this is what it follows."""
         self._announced = (self.log.committed.seq, self.log.pair_seq)
-        if self.line.greeted:
+        if self._matched_at == head:
             self._follow()
+        self._answer_lead()
 
     def have_read(self, message: Records) -> None:
         if message.at == self._fetched:
@@ -91,7 +97,7 @@ class Standby:
 
     def _answer_lead(self) -> None:
         """A history is told only when nothing is on its way to the disk."""
-        if self._lead_waits and self.log.tip == self.log.head:
+        if self._lead_waits and self.log.quiet:
             self._lead_waits = False
             self.line.send(frames.Follow(self.term, self.log.head, self.log.history))
 
@@ -107,7 +113,7 @@ class Standby:
                 "nothing was cut"
             )
         else:
-            self.line.act(Cut(at))
+            self.line.cut(log, at)
 
     def _follow(self) -> None:
         self._following = True

@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 from jsonrpcserver import JsonRpcError, Success, dispatch_to_response
 from msgspec import UNSET, Raw
+from oslash.either import Left
 
 from middlewared.protocol import rpc
 
@@ -60,6 +61,8 @@ class Frame:
 
     def answer(self, outcomes: Sequence[rpc.Outcome]) -> bytes | None:
         """The text of the reply. outcomes: one for each of `calls`, in that order."""
+        if len(outcomes) == len(self._replies) == 1 and not self._batch:  # Nearly every text: one call, answered.
+            return rpc.encode_reply(self._replies[0][0], outcomes[0])
         by_call = {id(call): outcome for call, outcome in zip(self.calls, outcomes, strict=True)}
         texts = [
             rpc.encode_reply(id_, by_call[id(what)] if isinstance(what, Call) else what) for id_, what in self._replies
@@ -70,15 +73,20 @@ class Frame:
 
     def _take(self, response: Any) -> None:
         """Keep what jsonrpcserver made: nothing, one response or a list; each either of the two kinds of `Either`."""
-        self._batch = isinstance(response, list)
-        for either in response if self._batch else [response] if response is not None else []:
-            if hasattr(either, "_error"):
-                error = either._error
-                self._replies.append((error.id, _error(error)))
-            else:
-                call = either._value.result
-                call.id = either._value.id
-                self._replies.append((call.id, call))
+        if isinstance(response, list):
+            self._batch = True
+            for either in response:
+                self._take_one(either)
+        elif response is not None:
+            self._take_one(response)
+
+    def _take_one(self, either: Any) -> None:
+        if isinstance(either, Left):
+            self._replies.append((either._error.id, _error(either._error)))
+        else:
+            call = either._value.result
+            call.id = either._value.id
+            self._replies.append((call.id, call))
 
 
 class Table:
