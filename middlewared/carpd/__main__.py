@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -71,15 +73,16 @@ def _check_plain(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         parser.error(f"--advbase: {arguments.advbase} is not between 1 and 254")
     if not 0 <= arguments.advskew <= 254:
         parser.error(f"--advskew: {arguments.advskew} is not between 0 and 254")
-    if len(_password(arguments)) > KEY_SIZE:
+    try:
+        arguments.password = _password(arguments.plain[3])
+    except OSError as e:
+        parser.error(f"PASSWORD: {e.filename}: {e.strerror}")
+    if len(arguments.password) > KEY_SIZE:
         parser.error(f"PASSWORD: more than {KEY_SIZE} bytes")
 
 
-def _password(arguments: argparse.Namespace) -> bytes:
-    given: str = arguments.plain[3]
-    if not given.startswith("@"):
-        return given.encode()
-    return Path(given[1:]).read_bytes().partition(b"\n")[0]
+def _password(given: str) -> bytes:
+    return Path(given[1:]).read_bytes().partition(b"\n")[0] if given.startswith("@") else given.encode()
 
 
 def _paired(path: Path) -> Callable[[str], Service]:
@@ -91,29 +94,27 @@ def _plain(arguments: argparse.Namespace) -> Callable[[str], Service]:
     interface, vhid, address, _ = arguments.plain
     parsed = ip_interface(address)
     vip = Vip(vhid=int(vhid), address=str(parsed.ip), prefix=parsed.network.prefixlen, interface=interface)
-    password = _password(arguments)
-    return lambda scheduling: PlainRouter(SystemClock(), vip, password, arguments.advbase, arguments.advskew)
+    return lambda scheduling: PlainRouter(SystemClock(), vip, arguments.password, arguments.advbase, arguments.advskew)
 
 
 async def _serve(make: Callable[[str], Service]) -> None:
-    """Run until told to end. A turn that fails ends the process: it restarts in less time than any repair takes."""
+    """Run until told to end.
+
+    A turn that fails ends the process where it stands, with the VIPs up: the next one adopts them well within their
+    lease, and that takes less time than any repair.
+    """
     loop = asyncio.get_running_loop()
-    failures: list[BaseException] = []
     task = asyncio.ensure_future(make(harden(PRIORITY)).run())
 
-    def failed(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        failure = context.get("exception")
-        failures.append(failure if isinstance(failure, BaseException) else RuntimeError(str(context["message"])))
-        task.cancel()
+    def failed(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        loop.default_exception_handler(context)
+        os._exit(1)
 
     loop.set_exception_handler(failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
-    try:
+    with contextlib.suppress(asyncio.CancelledError):
         await task
-    except asyncio.CancelledError:
-        if failures:
-            raise failures[0] from None
 
 
 if __name__ == "__main__":

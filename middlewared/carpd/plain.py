@@ -56,9 +56,10 @@ class PlainRouter:
         self._turns.take(self._follow_carrier)
         try:
             await asyncio.Event().wait()
-        finally:
+        except asyncio.CancelledError:
             self._turns.take(lambda now: self._tell(Withdraw(why="carpd ends"), now))
             self._close()
+            raise
 
     def _follow_carrier(self, now: float) -> None:
         if self._links.has_carrier(self._group.vip.interface):

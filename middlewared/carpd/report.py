@@ -8,15 +8,19 @@ of refused frames, which somebody on the LAN can drive, wait for the next 100 ms
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
 from middlewared.carpd.peer import Peer
 from middlewared.config import BootFile
 from middlewared.protocol import hub
-from middlewared.shell.links import Links
 
 AT_LEAST_EACH_S = 0.1
+
+
+class Carriers(Protocol):
+    def has_carrier(self, name: str) -> bool: ...
 
 
 class Reports:
@@ -57,7 +61,7 @@ class Reports:
         return self._due
 
     def state(
-        self, now: float, links: Links, peer: Peer, advert_at: float | None, vips: tuple[hub.CarpState, ...]
+        self, now: float, links: Carriers, peer: Peer, advert_at: float | None, vips: tuple[hub.CarpState, ...]
     ) -> None:
         """Say what is new at this moment."""
         regular = now >= self._due
@@ -70,7 +74,7 @@ class Reports:
         if (regular or _shape(carp) != _shape(self._told_carp)) and carp != self._told_carp and self._send(carp):
             self._told_carp = carp
 
-    def _look(self, now: float, links: Links, peer: Peer, advert_at: float | None) -> hub.Heard:
+    def _look(self, now: float, links: Carriers, peer: Peer, advert_at: float | None) -> hub.Heard:
         before = self._heard
         carrier = self._interlink is not None and links.has_carrier(self._interlink)
         links_up = all(links.has_carrier(name) for name in self._interfaces)

@@ -78,9 +78,10 @@ class Station:
         self._turns.take(self._tick)
         try:
             await self._hub.run()
-        finally:
+        except asyncio.CancelledError:
             self._turns.take(lambda now: self._tell_all(Withdraw(why="carpd ends"), now))
             self._close()
+            raise
 
     # fenced
 

@@ -357,6 +357,29 @@ def test_a_fenced_that_restarts_and_does_not_know_its_role_yet_costs_no_vip(pair
     holds_for(pair.a.has_vip, 1.5, "A has the VIP")
 
 
+def test_a_macvlan_that_somebody_deleted_is_made_anew(pair: Pair, watcher: Watcher) -> None:
+    pair.a.host.ip("link", "del", "carp7")
+    until(pair.a.has_vip, 2, "A has the VIP again")
+    until(lambda: watcher.ping(VIP) == MAC, 2, "the VIP answers")
+    until(lambda: pair.a.fenced.state() is not None and "gone" not in state_of(pair.a).why, 2, "status is clean again")
+
+
+def state_of(controller: Controller) -> hub.CarpState:
+    state = controller.fenced.state()
+    assert state is not None
+    return state
+
+
+def test_an_orderly_end_drops_the_vip_and_settings_without_it_remove_the_macvlan(pair: Pair) -> None:
+    pair.b.fenced.settings = msgspec.structs.replace(SETTINGS, vips=())
+    pair.b.fenced.vanish()
+    pair.b.fenced.open()
+    until(lambda: "carp7" not in pair.b.host.ip("link"), 2, "B's macvlan is gone")
+    pair.a.carpd.terminate()
+    assert pair.a.carpd.wait(5) == 0
+    assert not pair.a.has_vip()
+
+
 def test_an_ipv6_vip_is_taken_answered_and_lapses(lan: Lan, watcher: Watcher, tmp_path: Path) -> None:
     made = Pair(lan, tmp_path)
     try:
