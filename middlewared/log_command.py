@@ -31,7 +31,10 @@ Run = Callable[[argparse.Namespace], None]
 
 
 def add_parsers(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `log` and `state` to the command line. The chosen function is `args.run(args) -> exit status`."""
+    """Add `log` and `state` to a command line whose own parser gives `--config` a default.
+
+    The chosen function is `args.run(args) -> exit status`.
+    """
     log = sub.add_parser("log", help="show the log of events, or check it").add_subparsers(required=True, metavar="")
     show = _leaf(log, "show", _show, "every event, oldest first")
     show.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -51,7 +54,7 @@ def _leaf(
     sub: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Run, description: str
 ) -> argparse.ArgumentParser:
     parser = sub.add_parser(name, help=description, description=description)
-    parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE", help="the boot file")
+    parser.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="the boot file")
     parser.set_defaults(run=lambda args: _status(run, args))
     return parser
 

@@ -121,7 +121,7 @@ class LogDamaged(MiddlewareError):
     """
 
     def __init__(self, where: str, seq: int, what: str) -> None:
-        super().__init__(f"{where}: seq {seq}: {what}")
+        super().__init__(f"{where}: seq {seq}: {what}" if seq else f"{where}: {what}")
         self.where = where
         self.seq = seq
         self.what = what

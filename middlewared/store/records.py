@@ -36,7 +36,7 @@ def put(connection: Connection, records: Sequence[Record], before: Position) -> 
     if not records:
         return
     connection.exec_driver_sql(_INSERT, [msgspec.structs.astuple(record) for record in records])
-    last = before.term
+    last = before.term if before.seq > 0 else None
     for record in records:
         if record.term != last:
             connection.exec_driver_sql(_INSERT_TERM, (record.term, record.seq))

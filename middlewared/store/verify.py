@@ -101,7 +101,7 @@ def _walk(engine: Engine, path: Path, progress: Callable[[int], None] | None) ->
             raise sqlite.meaning(e, path, "read the log", at.seq + 1) from e
         if not batch:
             return at, terms
-        term = at.term
+        term = at.term if at.seq > 0 else None
         at = records.check_chain(batch, at, path)
         for record in batch:
             if record.term != term:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import sqlite3
@@ -10,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 
 import msgspec
 import pytest
@@ -92,6 +92,17 @@ def test_the_history_names_the_last_record_of_every_term(log: LogStore, chain: C
     log.append([*first[2:], *second])
     log.append(third)
     assert log.term_history() == [(1, 3, first[2].hash), (4, 4, second[0].hash), (9, 6, third[1].hash)]
+
+
+def test_term_zero_is_a_term_like_any_other(path: Path, chain: Chain) -> None:
+    log = LogStore.open(path)
+    records = chain(2, term=0)
+    log.append(records)
+    log.close()
+    log = LogStore.open(path)
+    assert log.term_history() == [(0, 2, records[-1].hash)]
+    assert log.verify() == records[-1].position
+    log.close()
 
 
 @pytest.mark.parametrize(
@@ -238,12 +249,15 @@ def test_what_a_killed_writer_acknowledged_is_there_and_the_chain_is_whole(path:
     for round_ in range(4):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
+            bound = Timer(30, writer.kill)
+            bound.start()
             try:
                 for _ in range(60 + 40 * round_):
                     line = writer.stdout.readline()
                     assert line, "the writer ended by itself"
             finally:
-                os.kill(writer.pid, signal.SIGKILL)
+                bound.cancel()
+                writer.kill()
             # What it wrote to the pipe before it died was acknowledged, too.
             rest = writer.stdout.read().splitlines(keepends=True)
             seq, hash_ = next(text for text in reversed([line, *rest]) if text.endswith(b"\n")).split()

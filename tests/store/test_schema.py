@@ -10,9 +10,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from middlewared_plugins import auth, core, failover, network, system
 from sqlalchemy import MetaData
 
+from middlewared.engine import registry
 from middlewared.store import schema, sqlite
 
 Which = Literal["log", "state"]
@@ -25,9 +25,8 @@ def tables(which: Which) -> MetaData:
         return schema.log_metadata
     every = MetaData()
     schema.applied.to_metadata(every)
-    for plugin in (auth.plugin, core.plugin, failover.plugin, network.plugin, system.plugin):
-        for noun in plugin.nouns:
-            noun.table.to_metadata(every)
+    for noun in registry.load().nouns.values():
+        noun.table.to_metadata(every)
     return every
 
 
