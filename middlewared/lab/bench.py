@@ -129,10 +129,11 @@ class Bench:
                     note(f"{machine.name} stays off: {e}")
 
     def _binds(self, name: str) -> list[Bind]:
-        """What a machine sees of its directory; a controller also the ends of its shelf cables."""
+        """What a machine sees of its directory; a controller also its boot file and the ends of its shelf cables."""
         binds = [Bind(str(self.layout.run(name)), "/run/middleware")]
         for node in NODES:
             if name == node:
+                binds.append(Bind(str(self.layout.boot_file(node)), "/etc/middlewared.toml"))
                 binds.append(Bind(str(self.layout.shelf_cables(node)), "/run/shelf"))
                 binds += [Bind(str(disk.path), f"/run/shelf/dev{n}") for n, disk in enumerate(self._disks[node])]
         return binds

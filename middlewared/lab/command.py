@@ -97,7 +97,7 @@ def _up(layout: Layout, arguments: argparse.Namespace) -> int:
     result = up.up(layout, chosen, _say)
     if not arguments.detach:
         try:
-            screen.show(layout, msgspec.json.decode(result, type=screen.Result))
+            screen.show(layout, msgspec.json.decode(result, type=up.Result))
         except KeyboardInterrupt:
             _say("ending the lab")
         finally:

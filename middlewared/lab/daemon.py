@@ -47,7 +47,7 @@ async def bring_up(bench: Bench, orders: Orders, news: News) -> None:
         say("building the switch, the shelf and the controllers")
         await bench.build()
         if orders.programs.set_up:
-            await firstboot.bring_up(bench, memory, orders.urls["vip"], say)
+            await firstboot.bring_up(bench, memory, say)
     except (MiddlewareError, OSError) as e:
         note(f"failed: {e}")
         news.failed(e if isinstance(e, MiddlewareError) else PortFailed("build the lab", str(e)))

@@ -11,19 +11,18 @@ import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import msgspec
 
-from middlewared.kernel.errors import PortFailed
+from middlewared.client import Client
+from middlewared.kernel.errors import MiddlewareError, PortFailed
 from middlewared.kernel.facts import Node
-from middlewared.lab.ask import Line, Refusal
 from middlewared.lab.bench import Bench
 from middlewared.lab.faults import NODES
 from middlewared.lab.init import service_path
 from middlewared.lab.layout import INTERLINK, PREFIX, VHID, VIP, Layout
 from middlewared.lab.machine import last_line
-from middlewared.lab.status import Word, word_of
+from middlewared.lab.status import Word, socket_uri, word_of
 
 USER = "admin"
 BOOT_TIMEOUT_S = 30.0
@@ -54,47 +53,40 @@ def recall(layout: Layout) -> Memory:
         return Memory(user=USER, password=secrets.token_urlsafe(12), set_up=False)
 
 
-async def bring_up(bench: Bench, memory: Memory, vip_url: str, say: Callable[[str], None]) -> None:
+async def bring_up(bench: Bench, memory: Memory, say: Callable[[str], None]) -> None:
     """Returns when the pair serves. Raises PortFailed with what was waited for in vain."""
     for node in NODES:
-        await _serving(bench.layout, node)
+        await _serving(bench, node)
     if not memory.set_up:
         await _set_up(bench, memory, say)
     say("waiting for the active controller, the standby and their logs")
     await _wait_for("one MASTER and one BACKUP in sync", PAIR_TIMEOUT_S, lambda: _is_pair(bench, not memory.set_up))
-    await _wait_for(f"a login at {vip_url}", PAIR_TIMEOUT_S, lambda: _can_log_in(vip_url, memory))
     remember(bench.layout, msgspec.structs.replace(memory, set_up=True))
 
 
 async def _set_up(bench: Bench, memory: Memory, say: Callable[[str], None]) -> None:
     remember(bench.layout, memory)
-    socket = bench.layout.api_socket("A")
     say("setting the administrator's password on A")
-    async with Line(socket, CALL_TIMEOUT_S) as line:
-        await line.call("user.setup_local_administrator", memory.user, memory.password)
+    await _call(bench, "A", "user.setup_local_administrator", memory.user, memory.password)
     say("pairing B with A")
     code = (await _command(bench, "A", "middlewared", "pair")).splitlines()[-1].strip()
     await _command(bench, "B", "middlewared", "pair", code, INTERLINK["A"])
     say(f"setting the virtual IP {VIP}")
     vip = {"address": VIP, "prefix": PREFIX, "interface": "eth0", "vhid": VHID}
-    await _wait_for("A to take the virtual IP", PAIR_TIMEOUT_S, lambda: _accepts_vip(socket, vip))
+    await _wait_for("A to take the virtual IP", PAIR_TIMEOUT_S, lambda: _call(bench, "A", "network.vip.update", vip))
 
 
-async def _serving(layout: Layout, node: Node) -> None:
-    async def answers() -> None:
-        async with Line(layout.api_socket(node), CALL_TIMEOUT_S) as line:
-            await line.call("core.ping")
+async def _call(bench: Bench, node: Node, method: str, *params: object) -> None:
+    async with Client(socket_uri(bench, node)) as client:
+        await client.call(method, *params, timeout_s=CALL_TIMEOUT_S)
 
+
+async def _serving(bench: Bench, node: Node) -> None:
     try:
-        await _wait_for(f"controller {node}'s API", BOOT_TIMEOUT_S, answers)
+        await _wait_for(f"controller {node}'s API", BOOT_TIMEOUT_S, lambda: _call(bench, node, "core.ping"))
     except PortFailed as e:
-        logs = "; ".join(last_line(log) for log in sorted(layout.logs(node).glob("*.log")))
+        logs = "; ".join(last_line(log) for log in sorted(bench.layout.logs(node).glob("*.log")))
         raise PortFailed(e.purpose, f"{e.reason}; {logs}") from None
-
-
-async def _accepts_vip(socket: Path, vip: dict[str, object]) -> None:
-    async with Line(socket, CALL_TIMEOUT_S) as line:
-        await line.call("network.vip.update", vip)
 
 
 async def _is_pair(bench: Bench, a_must_be_active: bool) -> None:
@@ -108,23 +100,15 @@ async def _is_pair(bench: Bench, a_must_be_active: bool) -> None:
         )
 
 
-async def _can_log_in(url: str, memory: Memory) -> None:
-    async with Line(url, CALL_TIMEOUT_S) as line:
-        credentials = {"mechanism": "PASSWORD_PLAIN", "username": memory.user, "password": memory.password}
-        answer = await line.call("auth.login_ex", credentials)
-    if not isinstance(answer, dict) or answer.get("response_type") != "SUCCESS":
-        raise PortFailed(f"log in at {url}", f"the answer was {answer}")
-
-
 async def _wait_for(what: str, timeout_s: float, attempt: Callable[[], Awaitable[None]]) -> None:
     """Try until it succeeds. Raises PortFailed with the last reason."""
     limit = time.monotonic() + timeout_s
     while True:
         try:
             return await attempt()
-        except (PortFailed, Refusal) as e:
+        except MiddlewareError as e:
             if time.monotonic() > limit:
-                raise PortFailed(f"waited {timeout_s:g} s for {what}", e.reason) from None
+                raise PortFailed(f"waited {timeout_s:g} s for {what}", str(e)) from None
         await asyncio.sleep(_POLL_S)
 
 

@@ -15,19 +15,10 @@ from rich.text import Text
 from middlewared.lab import verbs
 from middlewared.lab.layout import VIP, Layout
 from middlewared.lab.status import Controller, Lab
+from middlewared.lab.up import Result
 
 REFRESH_S = 0.5
 ASK_TIMEOUT_S = 10.0
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What `up` printed last."""
-
-    nodes: dict[str, dict[str, str]]
-    vip_url: str
-    user: str
-    password: str
-    dir: str
 
 
 def show(layout: Layout, result: Result) -> None:

@@ -11,10 +11,10 @@ from typing import Literal
 
 import msgspec
 
-from middlewared.kernel.errors import PortFailed
+from middlewared.client import Client
+from middlewared.kernel.errors import MiddlewareError, PortFailed
 from middlewared.kernel.facts import Node
 from middlewared.lab import cables
-from middlewared.lab.ask import Line
 from middlewared.lab.bench import Bench
 from middlewared.lab.faults import NODES
 from middlewared.lab.layout import VIP
@@ -88,13 +88,18 @@ async def word_of(bench: Bench, node: Node) -> Word:
         return Word()
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            async with Line(bench.layout.api_socket(node), ANSWER_TIMEOUT_S) as line:
-                role = await line.call("failover.status")
-                sync = msgspec.convert(await line.call("failover.sync.status"), _SyncStatus)
-    except (PortFailed, TimeoutError, msgspec.ValidationError):
+            async with Client(socket_uri(bench, node)) as client:
+                role = await client.call("failover.status")
+                sync = msgspec.convert(await client.call("failover.sync.status"), _SyncStatus)
+    except (MiddlewareError, TimeoutError, msgspec.ValidationError):
         return Word()
     log = LogPosition(last_seq=sync.last_seq, commit_seq=sync.commit_seq)
     return Word(role=str(role), term=sync.term, log=log, in_sync=sync.in_sync)
+
+
+def socket_uri(bench: Bench, node: Node) -> str:
+    """The controller's unix socket, where the bench is root."""
+    return f"ws+unix://{bench.layout.api_socket(node)}"
 
 
 async def holds_vip(bench: Bench, node: Node) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from middlewared.kernel.errors import PortFailed
+from middlewared.client import SyncClient
+from middlewared.kernel.errors import MiddlewareError, PortFailed
 from middlewared.lab import down, firstboot, programs, verbs
 from middlewared.lab.daemon import Orders
 from middlewared.lab.init import MEMBER
@@ -21,7 +22,18 @@ from middlewared.lab.machine import last_line
 
 DOOR_TIMEOUT_S = 20.0
 READY_TIMEOUT_S = 180.0
+LOGIN_TIMEOUT_S = 15.0
 _POLL_S = 0.02
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What `up` prints last."""
+
+    nodes: dict[str, dict[str, str]]
+    vip_url: str
+    user: str
+    password: str
+    dir: str
 
 
 def up(layout: Layout, chosen: programs.Programs, say: Callable[[str], None]) -> bytes:
@@ -41,7 +53,10 @@ def up(layout: Layout, chosen: programs.Programs, say: Callable[[str], None]) ->
         with_bench = _start(layout, chosen, lock)
         os.close(lock)
         _wait_for_door(layout, with_bench)
-        return verbs.ask(layout, verbs.Ready(), READY_TIMEOUT_S, say)
+        answer = verbs.ask(layout, verbs.Ready(), READY_TIMEOUT_S, say)
+        if chosen.set_up:
+            _log_in(msgspec.json.decode(answer, type=Result))
+        return answer
     except BaseException:
         # KeyboardInterrupt too: a lab that was not finished is of no use to anyone.
         down.down(layout)
@@ -72,6 +87,20 @@ def _start(layout: Layout, chosen: programs.Programs, lock: int) -> subprocess.P
     for listener in listeners.values():
         listener.close()
     return process
+
+
+def _log_in(result: Result) -> None:
+    """Go the whole way from the host to the owner of the virtual IP once. Raises PortFailed when it is not open."""
+    limit = time.monotonic() + LOGIN_TIMEOUT_S
+    while True:
+        try:
+            with SyncClient(result.vip_url, username=result.user, password=result.password) as client:
+                client.call("auth.me", timeout_s=LOGIN_TIMEOUT_S)
+                return
+        except MiddlewareError as e:
+            if time.monotonic() > limit:
+                raise PortFailed(f"waited {LOGIN_TIMEOUT_S:g} s for a login at {result.vip_url}", str(e)) from None
+        time.sleep(_POLL_S)
 
 
 def _wait_for_door(layout: Layout, bench: subprocess.Popen[bytes]) -> None:

@@ -38,6 +38,7 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
 class SyncStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where both logs are, as this controller knows it; peer_*: as last acknowledged, on the owner."""
 
+    term: int
     last_seq: int
     commit_seq: int
     applied_seq: int
@@ -113,6 +114,7 @@ async def sync_status(call: Call) -> SyncStatus:
     seq, digest = await call.state_digest()
     facts = call.controller.facts()
     return SyncStatus(
+        term=facts.term,
         last_seq=facts.last_seq,
         commit_seq=facts.commit_seq,
         applied_seq=facts.applied_seq,

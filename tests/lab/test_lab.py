@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from middlewared.lab import screen, status
+from middlewared.lab import status, up
 from middlewared.lab.cables import mac
 from middlewared.lab.down import members_of
 from middlewared.lab.layout import Layout
@@ -72,7 +72,7 @@ class Lab:
     def __init__(self) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix="mwl-"))
         (self.dir / "programs.json").write_bytes(msgspec.json.encode(STAND_INS))
-        self.up: screen.Result
+        self.up: up.Result
 
     def start(self, command: str, *words: str) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "middlewared.lab.command", command, "--dir", str(self.dir), *words]
@@ -97,7 +97,7 @@ class Lab:
 
     def bring_up(self) -> Lab:
         out = self.ok("up", "--detach", "--stand-ins", str(self.dir / "programs.json"))
-        self.up = msgspec.json.decode(out.splitlines()[-1], type=screen.Result)
+        self.up = msgspec.json.decode(out.splitlines()[-1], type=up.Result)
         for node in ("A", "B"):
             until(f"{node}'s web server answers", partial(self.answers, node))
         return self
@@ -345,7 +345,7 @@ def test_a_controller_that_loses_a_vital_daemon_for_good_reboots_by_itself(lab: 
 
 def test_up_again_says_the_same(lab: Lab) -> None:
     out = lab.ok("up", "--detach")
-    assert msgspec.json.decode(out.splitlines()[-1], type=screen.Result) == lab.up
+    assert msgspec.json.decode(out.splitlines()[-1], type=up.Result) == lab.up
 
 
 def test_a_killed_bench_leaves_nothing_that_down_does_not_find(own: Lab) -> None:
