@@ -15,7 +15,7 @@ from middlewared.store import schema
 
 
 def _sql(statement: ClauseElement) -> str:
-    # Given as text with tuples, a row costs half of what Core's dictionaries cost (docs/log.md has the figures).
+    # Given as text with tuples, a row costs a third of what Core's dictionaries cost (docs/log.md has the figures).
     return str(statement.compile(dialect=dialect(paramstyle="qmark")))
 
 
