@@ -125,7 +125,7 @@ class Dispatcher:
 
     async def _outcome(self, session: Session, call: Call, suspended: Callable[[], None]) -> rpc.Outcome:
         method = self.registry.methods[call.method]
-        context = Context(self, session, method, self._request_id(call.id))
+        context = Context(self, session, method, call.id)
         try:
             result = await self._carry_out(context, call, suspended)
         except Refused as e:
@@ -172,25 +172,44 @@ class Dispatcher:
         finally:
             context.client.calls_waiting -= 1
 
-    def _request_id(self, id_: rpc.Id) -> str:
+    def request_id(self, id_: rpc.Id) -> str:
+        """The id under which a write is remembered: that of the call if it is a UUID, else a new one."""
         return id_ if isinstance(id_, str) and _UUID.fullmatch(id_) else self._new_id()
 
 
 class Context:
     """What a handler is given: plugin.Call."""
 
-    __slots__ = ("_dispatcher", "client", "committed", "controller", "host", "method", "node", "request_id", "session")
+    __slots__ = (
+        "_call_id",
+        "_dispatcher",
+        "_request_id",
+        "client",
+        "committed",
+        "controller",
+        "host",
+        "method",
+        "node",
+        "session",
+    )
 
-    def __init__(self, dispatcher: Dispatcher, session: Session, method: Method, request_id: str) -> None:
+    def __init__(self, dispatcher: Dispatcher, session: Session, method: Method, call_id: rpc.Id) -> None:
         self._dispatcher = dispatcher
         self.client = session
         self.session: plugin.SessionView = session
         self.method = method
-        self.request_id = request_id
+        self._call_id = call_id
+        self._request_id: str | None = None
         self.node = dispatcher.node
         self.controller = dispatcher.controller
         self.host = dispatcher.host
         self.committed: Committed | None = None
+
+    @property
+    def request_id(self) -> str:
+        if self._request_id is None:
+            self._request_id = self._dispatcher.request_id(self._call_id)
+        return self._request_id
 
     @property
     def actor(self) -> str:
@@ -207,7 +226,7 @@ class Context:
             raise CallFailed(errno.EINVAL, f"Plugin {plugin} queries {method} and does not name it in its needs")
         target = registry.methods[method]
         positional, named = registry.parameters[method].bind(args, {})
-        inner = Context(self._dispatcher, self.client, target, self.request_id)
+        inner = Context(self._dispatcher, self.client, target, self._call_id)
         return await target.handler(inner, *positional, **named)
 
     async def execute(self, command: Command) -> None:

@@ -7,7 +7,8 @@ Who is who: the unix socket tells the uid of the other end (SO_PEERCRED); uid 0 
 A browser tells the page that it came from (Origin); only pages of this host and of localhost may talk to the API.
 
 Slow clients are bounded: reading stops while a reply waits to be taken, notifications are bounded by the session, and
-who does not answer a ping within HEARTBEAT_S / 2 is gone.
+who says nothing for HEARTBEAT_S, not even a pong to our ping, is gone. (aiohttp's own heartbeat does the same by moving
+a timer with each message, which is a tenth of the cost of a call.)
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from middlewared.config import BootFile
 from middlewared.kernel.errors import BadBootFile
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 API_PATH = "/api/current"
 HEARTBEAT_S = 20.0
-"""Not less than 10: a client on a starved machine answers late, and is not dead for that."""
+"""Between pings. Not less than 10: a client on a starved machine answers late, and is not dead for that."""
 MAX_TEXT = 1024 * 1024
 MAX_CONNECTIONS = 1000
 STOP_S = 2.0
@@ -59,11 +60,20 @@ class Notices(Protocol):
 class ApiServer:
     """The API on `boot.listen` and on `boot.api_socket`."""
 
-    def __init__(self, answers: Answers, notices: Notices, boot: BootFile, *, product: str = "middlewared") -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        notices: Notices,
+        boot: BootFile,
+        *,
+        product: str = "middlewared",
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
         self._answers = answers
         self._notices = notices
         self._boot = boot
         self._product = product
+        self._heartbeat_s = heartbeat_s
         self._connections: set[_Connection] = set()
         self._runner: web.AppRunner | None = None
 
@@ -109,9 +119,11 @@ class ApiServer:
             raise web.HTTPForbidden(text="This page may not talk to the API: its Origin is another host\n")
         if len(self._connections) >= MAX_CONNECTIONS:
             raise web.HTTPServiceUnavailable(text=f"There are {MAX_CONNECTIONS} connections\n")
-        ws = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MAX_TEXT, compress=False, decode_text=False)
+        ws = web.WebSocketResponse(
+            timeout=STOP_S, autoping=False, max_msg_size=MAX_TEXT, compress=False, decode_text=False
+        )
         await ws.prepare(request)
-        connection = _Connection(ws, _session_of(request), self._answers)
+        connection = _Connection(ws, _session_of(request), self._answers, self._heartbeat_s)
         self._connections.add(connection)
         self._notices.attach(connection.session, connection.wake)
         try:
@@ -131,18 +143,21 @@ class ApiServer:
 class _Connection:
     """One websocket and the tasks that serve it."""
 
-    def __init__(self, ws: web.WebSocketResponse, session: Session, answers: Answers) -> None:
+    def __init__(self, ws: web.WebSocketResponse, session: Session, answers: Answers, heartbeat_s: float) -> None:
         self.session = session
         self._ws = ws
         self._answers = answers
         self._gone = asyncio.Event()
         self._closing = False
+        self._heartbeat_s = heartbeat_s
+        self._heard = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._sender: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until the client is gone. Calls that still wait then are cancelled: nobody hears of them."""
         self._spawn(self._read())
+        self._spawn(self._beat())
         try:
             await self._gone.wait()
         finally:
@@ -175,13 +190,35 @@ class _Connection:
 
         while read_on:
             message = await self._ws.receive()
+            self._heard = True
             if message.type not in _TEXTS:
-                if not self._closing:
-                    self._gone.set()
+                if await self._control(message):
+                    continue
                 return
             reply = await self._answers.answer(self.session, message.data, hand_over)
             if reply is not None:
                 await self._send(reply)
+
+    async def _control(self, message: WSMessage) -> bool:
+        """What is not a text. False: there will be no more."""
+        if message.type is WSMsgType.PING:
+            await self._ws.pong(message.data)
+        elif message.type is not WSMsgType.PONG:
+            if not self._closing:
+                self._gone.set()
+            return False
+        return True
+
+    async def _beat(self) -> None:
+        """Ping, and end the connection when nothing at all came since the last ping."""
+        await asyncio.sleep(self._heartbeat_s)
+        while self._heard:
+            self._heard = False
+            with suppress(ConnectionError):
+                await self._ws.ping()
+            await asyncio.sleep(self._heartbeat_s)
+        log.info("%s does not answer", self.session.origin)
+        self._gone.set()
 
     async def _send_notices(self) -> None:
         try:
@@ -191,8 +228,10 @@ class _Connection:
             self._sender = None
 
     async def _send(self, text: bytes) -> None:
-        with suppress(ConnectionError):  # The reader finds out, and ends the connection.
+        try:
             await self._ws.send_frame(text, WSMsgType.TEXT)
+        except ConnectionError:
+            return  # The reader finds out too, and ends the connection.
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

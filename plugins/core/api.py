@@ -105,7 +105,7 @@ def _parameters(method: Method) -> list[dict[str, object]]:
         {
             "name": p.name,
             "required": p.default is p.empty,
-            "schema": msgspec.json.schema(hints[p.name], schema_hook=lambda _: {}),
+            "schema": msgspec.json.schema(hints[p.name], schema_hook=lambda _: {"description": "any value"}),
         }
         for p in declared
     ]

@@ -230,6 +230,33 @@ async def test_stopping_tells_every_client_that_the_server_goes_away(world: Worl
     assert (goodbye.type, goodbye.data) == (aiohttp.WSMsgType.CLOSE, 1001)
 
 
+async def test_a_client_that_answers_no_ping_is_given_up(world: World, tmp_path: Path) -> None:
+    run_dir = tmp_path / "impatient"
+    run_dir.mkdir()
+    boot = BootFile(node="A", run_dir=str(run_dir), listen=f"127.0.0.1:{free_port()}")
+    made, _, bus = dispatcher(core)
+    impatient = ApiServer(made, bus, boot, heartbeat_s=0.05)
+    await impatient.start()
+    try:
+        deaf = await world.http.ws_connect(f"http://{boot.listen}{API_PATH}", autoping=False)
+        assert (await deaf.receive(timeout=WAIT_S)).type is aiohttp.WSMsgType.PING
+        alive = await world.http.ws_connect(f"http://{boot.listen}{API_PATH}")
+        reading = asyncio.create_task(alive.receive())
+        assert (await deaf.receive(timeout=WAIT_S)).type is aiohttp.WSMsgType.CLOSE
+        assert not reading.done()
+        await ask(alive, "core.ping")
+        assert (await asyncio.wait_for(reading, WAIT_S)).type is aiohttp.WSMsgType.TEXT
+    finally:
+        await impatient.stop()
+
+
+async def test_a_ping_of_the_client_is_answered(world: World) -> None:
+    ws = await world.http.ws_connect(f"http://{world.boot.listen}{API_PATH}", autoping=False)
+    await ws.ping(b"are you there")
+    answer = await ws.receive(timeout=WAIT_S)
+    assert (answer.type, bytes(answer.data)) == (aiohttp.WSMsgType.PONG, b"are you there")
+
+
 # What keeps it from starting
 
 
