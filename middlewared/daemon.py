@@ -34,7 +34,7 @@ from middlewared.engine.replicate import Replicator, history
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import BadBootFile, CallFailed, Refused
 from middlewared.kernel.event import START, Position
-from middlewared.kernel.facts import Node
+from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Noun
 from middlewared.ports import Fence, Host
@@ -162,8 +162,9 @@ class Daemon:
             on_cut=self._cut,
             on_fatal=self._fatal,
         )
+        write_record = self._fence.write if boot.voters is not None else _no_disks
         self._replicator = Replicator(
-            replica, self._log, self._clock, self._data / "quarantine", self._fence.write, self._engine
+            replica, self._log, self._clock, self._data / "quarantine", write_record, self._engine
         )
         self._engine.attach(self._replicator)
         self._tenure.attach(self._replicator)
@@ -349,6 +350,11 @@ class Daemon:
         """End, so that init starts this controller as one of a pair; the reply of this moment goes out first."""
         log.info("event=beginning_anew why=%s", why)
         asyncio.get_running_loop().call_later(REPLY_GRACE_S, self._end, 0)
+
+
+async def _no_disks(_: PairRecord) -> bool:
+    """A pair without shared disks has no record: only an operator makes an owner there, and vouches for it."""
+    return True
 
 
 async def serve(boot: BootFile) -> int:

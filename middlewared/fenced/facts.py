@@ -68,6 +68,12 @@ class Facts:
             self._peer_idle_since = None
         return slept
 
+    def configure(self, settings: Settings, now: float) -> None:
+        """middlewared's statement. A pairing is a boot: the other has as long as then to be heard."""
+        if self.settings is not None and settings.paired and not self.settings.paired:
+            self.booted_at, self.settled = now, False
+        self.settings = settings
+
     def hear(self, heard: Heard, now: float) -> None:
         """carpd's report."""
         if self._heard_since is None or now - self._heard_at > CARPD_GAP_S:

@@ -97,7 +97,7 @@ class Fenced:
             case hub.Hello(who=who):
                 self._greet(client, who)
             case hub.Settings():
-                facts.settings = message
+                facts.configure(message, now)
                 self._server.say("carpd", message)
             case hub.Heard():
                 facts.hear(message, now)
