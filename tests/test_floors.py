@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "shell": {"kernel", "protocol", "ports", "config", "shell"},
     "sim": {"kernel", "protocol", "ports", "sim"},
     "client": {"kernel", "protocol", "shell", "client"},
-    "midclt": {"client", "midclt"},
+    "midclt": {"kernel", "client", "midclt"},
     "fenced": {"kernel", "protocol", "ports", "config", "shell", "fenced"},
     "carpd": {"kernel", "protocol", "ports", "config", "shell", "carpd"},
     "lab": {"kernel", "protocol", "ports", "config", "shell", "client", "lab"},
