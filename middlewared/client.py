@@ -91,6 +91,8 @@ class Connection:
         self._waiting: dict[str, asyncio.Future[rpc.Reply]] = {}
         self._subscriptions: list[Subscription] = []
         self._reader = asyncio.create_task(self._read())
+        self._retired = False
+        self._closing: asyncio.Task[None] | None = None
         self.lost: PortFailed | None = None
 
     @classmethod
@@ -119,6 +121,8 @@ class Connection:
             raise OutcomeUnknown(id_) from None
         finally:
             self._waiting.pop(id_, None)
+            if self._retired:
+                self.retire()
         if answer.error is not None:
             raise rpc.exception_of(answer.error)
         return answer
@@ -134,7 +138,14 @@ class Connection:
             raise
         return subscription
 
+    def retire(self) -> None:
+        """Close it when the calls that are under way have their answers."""
+        self._retired = True
+        if not self._waiting and self._closing is None:
+            self._closing = asyncio.create_task(self.close())
+
     async def close(self) -> None:
+        """End it now, and what waits on it."""
         self._reader.cancel()
         with suppress(asyncio.CancelledError):
             await self._reader
@@ -199,12 +210,15 @@ class Client:
         connect_s: float = CONNECT_S,
         patience_s: float = 0.0,
     ) -> None:
+        if not uris:
+            raise PortFailed("connect", "no address was given")
         self._addresses = [parse(uri) for uri in uris]
         self._login = (username, password or "") if username is not None else None
         self._options = {**OPTIONS, "durability": True} if durability else OPTIONS
         self._connect_s = connect_s
         self._patience_s = patience_s
         self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
 
     async def __aenter__(self) -> Client:
         return self
@@ -241,16 +255,16 @@ class Client:
             try:
                 return await connection.request(method, params, max(0.0, until - time.monotonic()))
             except PortFailed:
-                await self._drop()
+                if time.monotonic() >= until:
+                    raise
+                # Nothing was sent, and the connection is known to be lost: the next one.
             except OutcomeUnknown:
-                if connection.lost is not None:
-                    await self._drop()
                 if time.monotonic() >= until or not (only_asks(method) if again is None else again):
                     raise
             except NotActive as e:
                 # The second time they point at each other: a change of roles is under way.
                 pause_s = ROUND_S if redirected else 0.0
-                if time.monotonic() + pause_s >= until or not await self._go_to(_urls(e)):
+                if time.monotonic() + pause_s >= until or not self._go_to(_urls(e), connection):
                     raise
                 await asyncio.sleep(pause_s)
                 redirected = True
@@ -267,12 +281,20 @@ class Client:
 
     async def close(self) -> None:
         """End the connection, and what waits on it."""
-        await self._drop()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
     async def _connected(self, until: float) -> Connection:
         """The connection, or a new one to the first address that answers. Raises PortFailed, NotAuthorized."""
-        if self._connection is not None and self._connection.lost is None:
+        async with self._connecting:  # One connection, however many calls want it.
+            if self._connection is None or self._connection.lost is not None:
+                await self.close()
+                self._connection = await self._find(until)
             return self._connection
+
+    async def _find(self, until: float) -> Connection:
+        """Go round the addresses, and again while patience lasts."""
         give_up = min(until, time.monotonic() + self._patience_s)
         while True:
             tried: list[Address] = []
@@ -292,11 +314,12 @@ class Client:
         try:
             if self._login is not None:
                 await self._log_in(connection, *self._login, timeout_s)
+        except OutcomeUnknown:
+            await connection.close()
+            raise PortFailed(f"log in at {address.uri}", f"no answer within {timeout_s:g} s") from None
         except BaseException:
             await connection.close()
             raise
-        await self._drop()
-        self._connection = connection
         self._prefer([address])
         return connection
 
@@ -312,22 +335,20 @@ class Client:
             case _:
                 raise NotAuthorized(f"{username} may not log in: wrong name or password")
 
-    async def _go_to(self, urls: Sequence[str]) -> bool:
-        """Use these addresses first from now on. False: there is none but the one that is used."""
+    def _go_to(self, urls: Sequence[str], refused_by: Connection) -> bool:
+        """Use these addresses first from now on. False: there is none but the one that refused."""
+        if self._connection is not refused_by:
+            return True  # Another call was refused before, and has moved already.
         addresses = [address for address in map(parse, urls) if address.uri != self.uri]
         if not addresses:
             return False
-        await self._drop()
+        self._connection = None
+        refused_by.retire()
         self._prefer(addresses)
         return True
 
     def _prefer(self, first: Sequence[Address]) -> None:
         self._addresses = [*first, *(a for a in self._addresses if a not in first)][:ADDRESSES_LIMIT]
-
-    async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
 
 
 def _urls(refusal: NotActive) -> list[str]:

@@ -57,6 +57,7 @@ class Node:
         self.hangs = False
         self.calls = 0
         self.reached = asyncio.Event()
+        self.let_go = asyncio.Event()
 
     @property
     def unix(self) -> str:
@@ -69,7 +70,7 @@ class Node:
         self.calls += 1
         self.reached.set()
         if self.hangs:
-            await asyncio.Event().wait()
+            await self.let_go.wait()
         return self.name + text
 
 
@@ -144,6 +145,31 @@ async def test_calls_side_by_side_get_their_own_answers(a: Node) -> None:
         await client.ping()
         got = await asyncio.gather(*(client.call("test.query", str(i)) for i in range(50)))
     assert got == [f"a{i}" for i in range(50)]
+
+
+async def test_calls_that_find_no_connection_share_one(a: Node) -> None:
+    async with far(a) as client:
+        got = await asyncio.gather(*(client.call("test.write", str(i)) for i in range(15)))
+    assert got == [f"a{i}" for i in range(15)]
+
+
+async def test_writes_side_by_side_that_the_standby_refuses_all_go_to_the_active_controller(a: Node, b: Node) -> None:
+    async with far(a) as client:
+        await client.ping()
+        a.engine.refusal = NotActive("A", [b.url])
+        got = await asyncio.gather(*(client.call("test.write", str(i)) for i in range(15)))
+    assert got == [f"b{i}" for i in range(15)]
+
+
+async def test_a_call_under_way_gets_its_answer_though_the_client_moves_on(a: Node, b: Node) -> None:
+    a.hangs = True
+    async with far(a) as client:
+        waiting = asyncio.create_task(client.call("test.write"))
+        await asyncio.wait_for(a.reached.wait(), 5)
+        a.engine.refusal = NotActive("A", [b.url])
+        assert await client.call("test.write") == "b"
+        a.let_go.set()
+        assert await waiting == "a"
 
 
 async def test_a_long_answer_comes_whole(a: Node) -> None:
