@@ -150,7 +150,7 @@ class Daemon:
             self._cluster,
             single_term,
         )
-        self._tenure = Tenure(single_term, self._fence.begin, self._active_urls)
+        self._tenure = Tenure(None if self._cluster else single_term, self._fence.begin, self._active_urls)
         self._fence.tell(self._tenure)
         self._engine = Engine(
             self._registry,

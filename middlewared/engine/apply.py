@@ -66,7 +66,7 @@ class CommittedState:
         return states
 
     def fold(self, states: dict[str, Any], record: Record) -> Change:
-        """Apply one record to `states`. Raises UnknownKind."""
+        """Apply one record to `states`. Raises UnknownKind, or msgspec.ValidationError for a payload of another shape."""
         event = self._registry.catalogue.open(record)
         name = self._registry.noun_of.get(record.kind)
         if name is not None:
@@ -80,8 +80,8 @@ class CommittedState:
             record = self._unapplied[0]
             try:
                 changes.append(self.fold(self.states, record))
-            except UnknownKind as e:
-                self.blocked = str(e)
+            except (UnknownKind, msgspec.ValidationError) as e:
+                self.blocked = f"seq {record.seq}: {e}"
                 log.error("event=apply_blocked why=%r", self.blocked)
                 break
             self._unapplied.popleft()

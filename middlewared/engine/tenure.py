@@ -23,9 +23,15 @@ WAITING_S = 1.0
 
 
 class Tenure:
-    """Follows fenced's Standing. begin: asks fenced for a new term. urls: where the active controller answers."""
+    """Follows fenced's Standing.
 
-    def __init__(self, single_term: int, begin: Callable[[], None], urls: Callable[[], tuple[str, ...]]) -> None:
+    single_term: the term in which this controller stands alone; None for one of a pair, which never does, whatever
+    fenced may still say from before the pairing. begin: asks fenced for a new term. urls: where the active one answers.
+    """
+
+    def __init__(
+        self, single_term: int | None, begin: Callable[[], None], urls: Callable[[], tuple[str, ...]]
+    ) -> None:
         self.active_urls = urls
         self._single_term = single_term
         self._begin = begin

@@ -142,7 +142,7 @@ class Owner:
     def _fetch_or_open(self, more: bool, now: float) -> None:
         if more:
             self._fetch()
-        elif self.phase is Phase.GATHERING or self.peer in self.synced:
+        elif self.phase is Phase.GATHERING or self.peer in self.synced or not self.synced:
             self._open(now)
             self.lead()
 

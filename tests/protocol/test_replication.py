@@ -395,6 +395,19 @@ def test_the_one_that_was_left_behind_adopts_when_the_other_returns() -> None:
     check(world)
 
 
+def test_a_new_controller_that_owns_first_adopts_the_configuration_of_the_other() -> None:
+    world = World(1, delays_s=(0.001,))
+    world.nodes["A"].feed(values.Standing(2))
+    world.claim("B")
+    world.run(1.0)
+    assert owner_of(world, "B").phase is Phase.BEHIND
+    world.open_line()
+    world.run(2.0)
+    assert owner_of(world, "B").phase is Phase.OPEN
+    assert world.nodes["B"].log.records[0].request_id == "genesis"
+    check(world)
+
+
 def test_an_owner_that_restarts_adopts_what_only_the_standby_stored() -> None:
     world = pair()
     a, b = world.nodes["A"], world.nodes["B"]
