@@ -66,7 +66,7 @@ class CommittedState:
         return states
 
     def fold(self, states: dict[str, Any], record: Record) -> Change:
-        """Apply one record to `states`. Raises UnknownKind, or msgspec.ValidationError for a payload of another shape."""
+        """Apply one record to `states`. Raises UnknownKind; msgspec.ValidationError for a payload of another shape."""
         event = self._registry.catalogue.open(record)
         name = self._registry.noun_of.get(record.kind)
         if name is not None:
@@ -81,7 +81,7 @@ class CommittedState:
             try:
                 changes.append(self.fold(self.states, record))
             except (UnknownKind, msgspec.ValidationError) as e:
-                self.blocked = f"seq {record.seq}: {e}"
+                self.blocked = str(e) if isinstance(e, UnknownKind) else f"seq {record.seq}: {e}"
                 log.error("event=apply_blocked why=%r", self.blocked)
                 break
             self._unapplied.popleft()

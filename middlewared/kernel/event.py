@@ -156,7 +156,7 @@ class Catalogue:
     def open(self, record: Record) -> Event:
         """The event that the record holds, in its present version. Raises UnknownKind."""
         if not self.knows(record):
-            raise UnknownKind(f"kind {record.kind} version {record.version} is not known here")
+            raise UnknownKind(f"seq {record.seq}: kind {record.kind} version {record.version} is not known here")
         cls = self._classes[record.kind]
         if record.version == cls.version:
             return self._decoders[record.kind].decode(record.payload)
