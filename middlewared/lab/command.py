@@ -95,6 +95,8 @@ def _up(layout: Layout, arguments: argparse.Namespace) -> int:
 
     chosen = programs.read(arguments.stand_ins) if arguments.stand_ins else programs.ours(layout)
     result = up.up(layout, chosen, _say)
+    if arguments.detach or not sys.stdout.isatty():  # a terminal is shown the same, and more, all the time
+        print(result.decode(), flush=True)
     if not arguments.detach:
         try:
             screen.show(layout, msgspec.json.decode(result, type=up.Result))
@@ -102,7 +104,6 @@ def _up(layout: Layout, arguments: argparse.Namespace) -> int:
             _say("ending the lab")
         finally:
             down.down(layout)
-    print(result.decode())
     return 0
 
 

@@ -31,6 +31,8 @@ MEMBER = "MIDDLEWARED_LAB_MEMBER"
 MAX_LOG_BYTES = 16 * 1024 * 1024
 _WAIT_FOR_CABLES_S = 20.0
 _OVERLAY = "/run/.etc"
+_REWRITTEN = ("hostname", "hosts", "resolv.conf")
+"""Files of /etc that the product writes. In a user namespace a file of the host's root could not be opened for that."""
 
 
 class Bind(msgspec.Struct, frozen=True):
@@ -92,9 +94,12 @@ def mount_own(spec: Spec) -> None:
         namespaces.mount("sysfs", "/sys", "sysfs")
     except PortFailed as e:
         print(f"{spec.name}: {e}; /sys shows the host's links", file=sys.stderr, flush=True)
+    rewritten = {name: file.read_bytes() for name in _REWRITTEN if (file := Path("/etc", name)).exists()}
     namespaces.mount("tmpfs", "/run", "tmpfs", options="mode=755")
     for directory in ("upper", "work"):
         Path(_OVERLAY, directory).mkdir(parents=True)
+    for name, content in rewritten.items():
+        Path(_OVERLAY, "upper", name).write_bytes(content)
     layers = f"lowerdir=/etc,upperdir={_OVERLAY}/upper,workdir={_OVERLAY}/work"
     namespaces.mount("overlay", "/etc", "overlay", options=layers)
     for bind in spec.binds:
