@@ -6,7 +6,6 @@ wrote it. A file that is equal already is left alone.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -16,11 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from middlewared.kernel.errors import PortFailed
+from middlewared.shell.routes import DefaultRoutes
 
 BANNER = "# Written by middlewared from network.configuration; changes here are lost.\n"
-ROUTE_PROTOCOL = 208
-"""Marks the routes that are set here (`ip route` shows proto 208): no other route is ever taken away."""
-_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _LOCAL_HOSTS = ("127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback")
 
 
@@ -29,6 +26,7 @@ class EtcHost:
 
     def __init__(self, etc: Path = Path("/etc")) -> None:
         self._etc = etc
+        self._routes = DefaultRoutes()
 
     async def set_hostname(self, hostname: str) -> None:
         self._replace("set the host name", "hostname", hostname + "\n")
@@ -49,7 +47,7 @@ class EtcHost:
         self._replace("write the hosts file", "hosts", BANNER + "".join(f"{x}\n" for x in (*_LOCAL_HOSTS, own, *lines)))
 
     async def set_default_route(self, family: Literal[4, 6], gateway: str | None) -> None:
-        await asyncio.to_thread(_set_default_route, family, gateway)
+        await self._routes.set_gateway(family, gateway)
 
     async def nameservers(self) -> Sequence[str]:
         try:
@@ -61,7 +59,7 @@ class EtcHost:
         ]
 
     async def default_route(self, family: Literal[4, 6]) -> str | None:
-        return await asyncio.to_thread(_default_route, family)
+        return await self._routes.gateway(family)
 
     def _replace(self, purpose: str, name: str, text: str) -> None:
         path = self._etc / name
@@ -82,40 +80,3 @@ class EtcHost:
                 temporary.unlink()
         except OSError as e:
             raise PortFailed(purpose, f"{path}: {e.strerror or os.strerror(e.errno or 0)}") from None
-
-
-def _set_default_route(family: Literal[4, 6], gateway: str | None) -> None:
-    from pyroute2 import IPRoute
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    try:
-        with IPRoute() as netlink:
-            ours = netlink.get_default_routes(family=_FAMILY[family])
-            ours = [route for route in ours if route["proto"] == ROUTE_PROTOCOL]
-            if any(route.get_attr("RTA_GATEWAY") == gateway for route in ours):
-                return
-            for route in ours:
-                netlink.route(
-                    "del",
-                    family=_FAMILY[family],
-                    dst="default",
-                    gateway=route.get_attr("RTA_GATEWAY"),
-                    proto=ROUTE_PROTOCOL,
-                )
-            if gateway is not None:
-                netlink.route("replace", family=_FAMILY[family], dst="default", gateway=gateway, proto=ROUTE_PROTOCOL)
-    except (NetlinkError, OSError) as e:
-        raise PortFailed(f"set the IPv{family} default route", f"{gateway}: {e}") from None
-
-
-def _default_route(family: Literal[4, 6]) -> str | None:
-    from pyroute2 import IPRoute
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    try:
-        with IPRoute() as netlink:
-            routes = netlink.get_default_routes(family=_FAMILY[family])
-            gateways = [route.get_attr("RTA_GATEWAY") for route in routes]
-    except (NetlinkError, OSError) as e:
-        raise PortFailed(f"read the IPv{family} default route", str(e)) from None
-    return next((str(gateway) for gateway in gateways if gateway), None)

@@ -1,0 +1,78 @@
+"""The default routes of this network namespace, by pyroute2.
+
+One thread and one netlink socket for the life of the process: opening one costs milliseconds, a question to an open one
+a fraction of one. Only routes that were set here are ever taken away; they are marked by their protocol number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from middlewared.kernel.errors import PortFailed
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
+
+T = TypeVar("T")
+
+ROUTE_PROTOCOL = 208
+"""`ip route` shows it as `proto 208`."""
+TIMEOUT_S = 5.0
+_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+class DefaultRoutes:
+    """Reads and sets them. Every call raises PortFailed, after TIMEOUT_S at the latest."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="routes")
+        self._netlink: IPRoute | None = None
+
+    async def gateway(self, family: Literal[4, 6]) -> str | None:
+        """The gateway of the first default route, whoever set it."""
+        return await self._ask(f"read the IPv{family} default route", lambda netlink: _gateway(netlink, family))
+
+    async def set_gateway(self, family: Literal[4, 6], gateway: str | None) -> None:
+        """Have exactly this default route of ours, or none of ours."""
+        await self._ask(
+            f"set the IPv{family} default route to {gateway}", lambda netlink: _set(netlink, family, gateway)
+        )
+
+    async def _ask(self, purpose: str, work: Callable[[IPRoute], T]) -> T:
+        def run() -> T:
+            # Imported here: it takes 90 ms, which a daemon that starts does not have.
+            from pyroute2 import IPRoute
+
+            if self._netlink is None:
+                self._netlink = IPRoute()
+            return work(self._netlink)
+
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        except (NetlinkError, OSError) as e:
+            raise PortFailed(purpose, str(e)) from None
+        except TimeoutError:
+            raise PortFailed(purpose, f"the kernel did not answer within {TIMEOUT_S:.0f} s") from None
+
+
+def _gateway(netlink: IPRoute, family: Literal[4, 6]) -> str | None:
+    routes = netlink.get_default_routes(family=_FAMILY[family])
+    return next((str(gateway) for route in routes if (gateway := route.get_attr("RTA_GATEWAY"))), None)
+
+
+def _set(netlink: IPRoute, family: Literal[4, 6], gateway: str | None) -> None:
+    common = {"family": _FAMILY[family], "dst": "default", "proto": ROUTE_PROTOCOL}
+    ours = [r for r in netlink.get_default_routes(family=_FAMILY[family]) if r["proto"] == ROUTE_PROTOCOL]
+    if any(route.get_attr("RTA_GATEWAY") == gateway for route in ours):
+        return
+    for route in ours:
+        netlink.route("del", gateway=route.get_attr("RTA_GATEWAY"), **common)
+    if gateway is not None:
+        netlink.route("replace", gateway=gateway, **common)
