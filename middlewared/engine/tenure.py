@@ -29,9 +29,7 @@ class Tenure:
     fenced may still say from before the pairing. begin: asks fenced for a new term. urls: where the active one answers.
     """
 
-    def __init__(
-        self, single_term: int | None, begin: Callable[[], None], urls: Callable[[], tuple[str, ...]]
-    ) -> None:
+    def __init__(self, single_term: int | None, begin: Callable[[], None], urls: Callable[[], tuple[str, ...]]) -> None:
         self.active_urls = urls
         self._single_term = single_term
         self._begin = begin

@@ -146,7 +146,8 @@ class World:
 def data(answer: dict[str, object]) -> dict[str, object]:
     error = answer["error"]
     assert isinstance(error, dict)
-    return error["data"]
+    told: dict[str, object] = error["data"]
+    return told
 
 
 ADMIN: Callable[[], Session] = lambda: session("FULL_ADMIN")  # noqa: E731

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from middlewared_plugins.auth import login, user
 from middlewared_plugins.auth import plugin as auth
 from middlewared_plugins.auth.attempts import ADDRESSES, FAILURES, WINDOW_S, Attempts
+from middlewared_plugins.auth.effects import now
 from middlewared_plugins.auth.user import Account, Accounts, AdministratorSetUp, SetUpAdministrator
 
 from middlewared.engine.dispatch import Dispatcher
@@ -186,7 +187,7 @@ async def test_guessing_is_stopped_for_that_address_and_says_for_how_long(
     await set_up(world[0])
     far = Client(world[0])
     for _ in range(FAILURES):
-        login._attempts.failed("10.0.0.9", login.effects.now())
+        login._attempts.failed("10.0.0.9", now())
     told = await far.login_ex("root", "s3cret")
     assert isinstance(told, dict)
     assert told["errname"] == "EBUSY"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -27,8 +28,9 @@ from middlewared.protocol import rpc
 DATA_MEMBERS = {"error", "errname", "reason", "trace", "extra"}
 
 
-def wire(error: rpc.Error) -> dict[str, object]:
-    return json.loads(rpc.encode_reply("1", error))["error"]
+def wire(error: rpc.Error) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(rpc.encode_reply("1", error))["error"]
+    return told
 
 
 @pytest.mark.parametrize(
