@@ -21,7 +21,7 @@ import errno
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
@@ -42,7 +42,6 @@ CALL_S = 60.0
 ROUND_S = 0.2
 """Between two rounds through addresses none of which answers."""
 NOTICES_LIMIT = 1000
-ADDRESSES_LIMIT = 16
 RETRY_AFTER_LIMIT_S = 5.0
 """A refusal that names a longer wait is for the caller to know of."""
 OPTIONS = {"legacy_jobs": False, "private_methods": False, "py_exceptions": False}
@@ -336,19 +335,21 @@ class Client:
                 raise NotAuthorized(f"{username} may not log in: wrong name or password")
 
     def _go_to(self, urls: Sequence[str], refused_by: Connection) -> bool:
-        """Use these addresses first from now on. False: there is none but the one that refused."""
+        """Use another address from now on, one of `urls` if it was given. False: only one was given."""
         if self._connection is not refused_by:
             return True  # Another call was refused before, and has moved already.
-        addresses = [address for address in map(parse, urls) if address.uri != self.uri]
-        if not addresses:
+        active = {parse(url) for url in urls}
+        others = [address for address in self._addresses if address.uri != self.uri]
+        if not others:
             return False
         self._connection = None
         refused_by.retire()
-        self._prefer(addresses)
+        self._prefer([address for address in others if address in active] or others)
         return True
 
-    def _prefer(self, first: Sequence[Address]) -> None:
-        self._addresses = [*first, *(a for a in self._addresses if a not in first)][:ADDRESSES_LIMIT]
+    def _prefer(self, first: Collection[Address]) -> None:
+        """Try these first. An address that was not given is never used, whoever names it."""
+        self._addresses.sort(key=lambda address: address not in first)
 
 
 def _urls(refusal: NotActive) -> list[str]:

@@ -45,7 +45,7 @@ from middlewared.shell import pairing
 from middlewared.shell.clock import SystemClock
 from middlewared.shell.fence_client import FenceClient
 from middlewared.shell.host import EtcHost
-from middlewared.shell.identity import Keys
+from middlewared.shell.identity import Cluster, Keys
 from middlewared.shell.notify import Init
 from middlewared.shell.peer_link import PeerLine, PeerLink
 from middlewared.shell.websocket import ApiServer
@@ -289,14 +289,13 @@ class Daemon:
 
     async def _open_pairing(self) -> str:
         interlink = self._boot.interlink
-        if self._cluster is not None:
-            raise CallFailed(17, f"This controller belongs to the pair {self._cluster.cluster_id} already")
         if interlink is None:
             raise CallFailed(22, "The boot file of this controller has no [interlink]")
         if self._door is not None:
             self._door.close()
+        cluster = self._cluster or Cluster.new()
         self._door = pairing.PairingDoor(
-            self._boot.node, self._keys, interlink.address, interlink.port, lambda: self._begin_anew("paired")
+            self._boot.node, self._keys, cluster, interlink, lambda: self._begin_anew("paired")
         )
         return await self._door.open()
 
@@ -319,7 +318,7 @@ class Daemon:
             await self._set_log_aside()
 
         try:
-            await pairing.join(self._boot.node, self._keys, code, host, interlink.port, make_room)
+            await pairing.join(self._boot.node, self._keys, code, host, interlink, make_room)
         finally:
             if emptied:
                 self._begin_anew("joined")

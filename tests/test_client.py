@@ -154,7 +154,7 @@ async def test_calls_that_find_no_connection_share_one(a: Node) -> None:
 
 
 async def test_writes_side_by_side_that_the_standby_refuses_all_go_to_the_active_controller(a: Node, b: Node) -> None:
-    async with far(a) as client:
+    async with far(a, b) as client:
         await client.ping()
         a.engine.refusal = NotActive("A", [b.url])
         got = await asyncio.gather(*(client.call("test.write", str(i)) for i in range(15)))
@@ -163,7 +163,7 @@ async def test_writes_side_by_side_that_the_standby_refuses_all_go_to_the_active
 
 async def test_a_call_under_way_gets_its_answer_though_the_client_moves_on(a: Node, b: Node) -> None:
     a.hangs = True
-    async with far(a) as client:
+    async with far(a, b) as client:
         waiting = asyncio.create_task(client.call("test.write"))
         await asyncio.wait_for(a.reached.wait(), 5)
         a.engine.refusal = NotActive("A", [b.url])
@@ -256,22 +256,30 @@ async def test_a_call_that_takes_too_long_has_an_unknown_outcome(a: Node) -> Non
 
 
 async def test_a_write_that_the_standby_refuses_goes_to_the_active_controller(a: Node, b: Node) -> None:
-    async with far(a) as client:
+    async with far(a, b) as client:
         assert await client.call("test.write") == "a"
         a.engine.refusal = NotActive("A", [b.url])
         assert await client.call("test.write") == "b"
         assert client.uri == b.url
 
 
+async def test_a_client_goes_to_no_address_that_it_was_not_given(a: Node, b: Node) -> None:
+    a.engine.refusal = NotActive("A", [b.url])
+    async with far(a) as client:
+        with pytest.raises(NotActive):
+            await client.call("test.write")
+    assert b.calls == 0
+
+
 async def test_a_login_that_the_standby_redirects_goes_to_the_active_controller(a: Node, b: Node) -> None:
     a.engine.facts_now = msgspec.structs.replace(a.engine.facts_now, status="BACKUP", active_urls=(b.url,))
-    async with far(a) as client:
+    async with far(a, b) as client:
         assert await client.call("test.write") == "b"
 
 
 async def test_two_standbys_that_point_at_each_other_do_not_hold_a_client_for_ever(a: Node, b: Node) -> None:
     a.engine.refusal, b.engine.refusal = NotActive("A", [b.url]), NotActive("B", [a.url])
-    async with far(a) as client:
+    async with far(a, b) as client:
         begin = time.monotonic()
         with pytest.raises((NotActive, OutcomeUnknown)):
             await client.call("test.write", timeout_s=0.5)

@@ -22,11 +22,14 @@ from typing import TypeAlias
 
 import msgspec
 
+from middlewared.config import Interlink
 from middlewared.kernel.errors import CallFailed, Refused
 from middlewared.kernel.facts import Node
 from middlewared.shell import stream
 from middlewared.shell.identity import Cluster, Keys, code_of, fingerprint, read_code
 
+PORT_OFFSET = 1
+"""The pairing has a port of its own, next to the peer link's: a controller whose peer was lost is paired anew."""
 VALID_S = 600.0
 TRIES = 5
 TIMEOUT_S = 10.0
@@ -59,18 +62,23 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 class PairingDoor:
-    """Open while a code is good. on_paired is called once, after both have kept what they need."""
+    """Open while a code is good. on_paired is called once, after both have kept what they need.
 
-    def __init__(self, node: Node, keys: Keys, address: str, port: int, on_paired: Callable[[], None]) -> None:
+    cluster: what the other becomes part of: a new one, or the one that this controller belongs to already.
+    """
+
+    def __init__(
+        self, node: Node, keys: Keys, cluster: Cluster, interlink: Interlink, on_paired: Callable[[], None]
+    ) -> None:
         self._node = node
         self._keys = keys
-        self._address = address
-        self._port = port
+        self._cluster = cluster
+        self._address = interlink.address
+        self._port = interlink.port + PORT_OFFSET
         self._on_paired = on_paired
         self._secret = secrets.token_bytes(10)
         self._tries = TRIES
         self._server: asyncio.Server | None = None
-        self._cluster = Cluster.new()
 
     async def open(self) -> str:
         """Listen, and return the code. Raises CallFailed when the interlink's address cannot be listened on."""
@@ -123,9 +131,9 @@ class PairingDoor:
 
 
 async def join(
-    node: Node, keys: Keys, code: str, host: str, port: int, make_room: Callable[[], Awaitable[None]]
+    node: Node, keys: Keys, code: str, host: str, interlink: Interlink, make_room: Callable[[], Awaitable[None]]
 ) -> None:
-    """Join the controller at host:port that printed `code`.
+    """Join the controller at `host` that printed `code`.
 
     make_room: called when the other has agreed, before anything is kept: sets this controller's own log aside.
     Raises Refused for a bad code, CallFailed when the other cannot be reached or denies.
@@ -134,6 +142,7 @@ async def join(
     if parts is None:
         raise Refused(("code", "is not a pairing code: eight groups of four letters and digits"))
     secret, expected = parts
+    port = interlink.port + PORT_OFFSET
     try:
         async with asyncio.timeout(TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host, port, ssl=keys.pairing_context(server=False))
