@@ -37,7 +37,8 @@ class Tenure:
         self._replicator: Replicator
         self._owning: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
-        self._force_next = False
+        self._forced_above: int | None = None
+        self._forced_term = 0
         self.standing: hub.Standing | None = None
         self.changed = asyncio.Event()
 
@@ -56,8 +57,13 @@ class Tenure:
         return self.standing.why if self.standing is not None else "fenced has not been heard yet"
 
     def force_next(self) -> None:
-        """An operator accepts this controller's log as it is, in the next term that it gains."""
-        self._force_next = True
+        """An operator accepts this controller's log as it is, in the next term that it gains.
+
+        An owner asks for that term here: what forces a claim is for a controller that does not own.
+        """
+        self._forced_above = self.standing.term if self.standing is not None else 0
+        if self.role == "OWNER":
+            self._begin()
 
     def heard(self, standing: hub.Standing) -> None:
         """fenced says where this controller stands."""
@@ -89,10 +95,11 @@ class Tenure:
             self._floor = standing.term
             self._begin()
         elif standing.term > max(self._floor, self._replicator.replica.log.head.term):
-            self._own(
-                values.Owning(term=standing.term, record=standing.record, hash_here=None, forced=self._force_next)
-            )
-            self._force_next = False
+            # fenced may say the present term once more before it says the one that was asked for.
+            if self._forced_above is not None and standing.term > self._forced_above:
+                self._forced_above, self._forced_term = None, standing.term
+            forced = standing.term == self._forced_term
+            self._own(values.Owning(term=standing.term, record=standing.record, hash_here=None, forced=forced))
 
     def _own(self, tenure: values.Owning) -> None:
         self._owning = asyncio.get_running_loop().create_task(self._look_up_and_own(tenure))
