@@ -278,7 +278,8 @@ def _link_lost(s: Situation) -> str | None:
         return None
     if heard.links_up or s.now - heard.links_since < settings.timeout_s:
         return None
-    if not (word.links_up and word.hears_us and word.settled):
+    # Without carrier on the interlink its last word is old: it may have lost its networks, or its power, with ours.
+    if not (heard.carrier and word.links_up and word.hears_us and word.settled):
         return None
     return f"a network with a virtual IP is lost here for {settings.timeout_s:g} s and is up at {s.peer}"
 

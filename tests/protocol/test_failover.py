@@ -188,6 +188,11 @@ TABLE: list[tuple[str, View, str]] = [
         owner(heard=msgspec.structs.replace(LINK_LOST, peer=word(settled=False))),
         "OWNS",
     ),
+    (
+        "not when the interlink lost its carrier after the peer's last word",
+        owner(heard=msgspec.structs.replace(LINK_LOST, carrier=False)),
+        "OWNS",
+    ),
     ("not when the peer is silent", owner(heard=msgspec.structs.replace(LINK_LOST, interlink_at=NOW - 0.2)), "OWNS"),
     ("not when failover is disabled", owner(heard=LINK_LOST, settings=settings(disabled=True)), "OWNS"),
     # Standing by
