@@ -144,7 +144,8 @@ class Daemon:
         )
         head = self._log.head()
         replica = Replica(identity, head, history(self._log), self._state.applied, self._state.pair_seq)
-        single_term = head.term + 1
+        # A pair's next term must be above every term in this log; standing alone is such a term itself.
+        single_term = head.term if self._cluster is not None else head.term + 1
         self._fence = FenceClient(
             boot.fenced_socket,
             self._cluster,
@@ -273,10 +274,12 @@ class Daemon:
                 self._bus.committed(change.noun, change.record.kind, change.record.seq)
         self._announcer.look()
 
-    async def _cut(self, at: Position) -> None:
-        """Applied records went to quarantine: the state is folded again without them."""
+    async def _cut(self, at: Position, count: int, applied: bool) -> None:
+        """Records went to quarantine. Where some were applied, the state is folded again without them."""
+        self._quarantined += count
+        if not applied:
+            return
         await self._state.replace(lambda: self._rebuilt_state(at.seq))
-        self._quarantined = sum(cut.n for cut in self._log.cuts())
         self._reconciler.changed(self._registry.nouns)
 
     def _active_urls(self) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ class Engine:
         tenure: Tenure,
         *,
         on_change: Callable[[list[Change]], None],
-        on_cut: Callable[[Position], Awaitable[None]],
+        on_cut: Callable[[Position, int, bool], Awaitable[None]],
         on_fatal: Callable[[str], None],
     ) -> None:
         self._registry = registry
@@ -286,10 +286,10 @@ class Engine:
 
     async def was_cut(self, at: Position, count: int) -> None:
         log.warning("event=tail_quarantined after=%d count=%d", at.seq, count)
-        if at.seq < self._state.applied.seq:
-            await self._on_cut(at)
-        else:
+        applied = at.seq < self._state.applied.seq
+        if not applied:
             self._state.cut_after(at.seq)
+        await self._on_cut(at, count, applied)
 
     def halted(self, why: str) -> None:
         log.critical("event=halted why=%r", why)
