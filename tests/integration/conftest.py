@@ -1,25 +1,38 @@
-"""A small LAN of network namespaces, and one host in it that watches.
+"""Two things to test against, both of network namespaces: a small LAN for single daemons, and the lab with its pair.
 
-Needs root. A test that asks for `lan` is skipped with a sentence when it is not root, and fails with it where CI=true.
+Needs root. A test that asks for `lan` or `pair` is skipped with a sentence when it is not root, and fails with it where
+CI=true.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import itertools
+import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
+from middlewared.client import Client, parse
+from middlewared.kernel.event import Record
+from middlewared.kernel.facts import Node
+from middlewared.lab.driver import Pair
 from middlewared.protocol.carp_packet import checksum
+from middlewared.shell.websocket_client import open_link
+from middlewared.store import quarantine
+from middlewared.store.reader import LogReader
 
 T = TypeVar("T")
 
@@ -191,12 +204,44 @@ def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, timeout=20)
 
 
-@pytest.fixture
-def lan() -> Iterator[Lan]:
+def need_root() -> None:
     if os.geteuid() != 0:
         if os.environ.get("CI") == "true":
             pytest.fail(NEEDS_ROOT)
         pytest.skip(NEEDS_ROOT)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Pair]:
+    """One lab for all tests; tests take `pair`."""
+    need_root()
+    directory = Path(tempfile.mkdtemp(prefix="mwi-", dir="/tmp"))
+    made = Pair(directory)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down(wipe=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def pair(lab: Pair) -> Iterator[Pair]:
+    """The lab's pair, A active and in sync. A test after which it does not heal fails; the next gets a new one."""
+    yield lab
+    try:
+        lab.make_whole("A")
+        assert records(lab, "A") == records(lab, "B")
+        assert lab.sync("A").state_digest == lab.sync("B").state_digest
+    except BaseException:
+        lab.down(wipe=True)
+        lab.up()
+        raise
+
+
+@pytest.fixture
+def lan() -> Iterator[Lan]:
+    need_root()
     made = Lan()
     try:
         made.build()
@@ -210,3 +255,55 @@ def watcher(lan: Lan) -> Iterator[Watcher]:
     made = Watcher(lan.client)
     yield made
     made.close()
+
+
+def records(pair: Pair, node: Node) -> list[Record]:
+    """The controller's whole log, also while it is off."""
+    with LogReader(pair.layout.machine(node) / "log.db") as log:
+        return log.since(0, 1_000_000)
+
+
+def quarantined(pair: Pair, node: Node) -> list[Record]:
+    """What was ever set aside on the controller, oldest file first."""
+    files = (pair.layout.machine(node) / "quarantine").glob("*.log")
+    by_age = sorted(files, key=lambda file: file.stat().st_mtime_ns)
+    return [record for file in by_age for record in quarantine.read(file)]
+
+
+def domains(log: list[Record]) -> list[str]:
+    """Every domain that was written to the log, in order."""
+    payloads = [json.loads(record.payload) for record in log]
+    return [payload["domain"] for payload in payloads if "domain" in payload]
+
+
+def write_at_vip(pair: Pair, **fields: object) -> dict[str, Any]:
+    """network.configuration.update by an administrator at the virtual IP; what the reply says of its durability."""
+
+    async def write() -> dict[str, Any]:
+        result = pair.result
+        async with Client(
+            result.vip_url, username=result.user, password=result.password, durability=True, patience_s=5.0
+        ) as client:
+            reply = await client.request("network.configuration.update", [fields])
+        return dict(msgspec.to_builtins(reply.meta))
+
+    return asyncio.run(write())
+
+
+def ask_raw(pair: Pair, node: Node, method: str, params: object, url: str = "") -> dict[str, Any]:
+    """One request to one controller, as root unless `url` is given; the answer as it came."""
+    return say_raw(pair, node, json.dumps({"jsonrpc": "2.0", "id": "1", "method": method, "params": params}), url)
+
+
+def say_raw(pair: Pair, node: Node, text: str, url: str = "") -> dict[str, Any]:
+    """One text frame, whatever is in it; the answer as it came."""
+
+    async def say() -> dict[str, Any]:
+        link = await open_link(parse(url or f"ws+unix://{pair.layout.api_socket(node)}"), 5.0)
+        try:
+            await link.send(text.encode())
+            return dict(json.loads(await asyncio.wait_for(link.receive(), 5.0)))
+        finally:
+            await link.close()
+
+    return asyncio.run(say())

@@ -1,0 +1,186 @@
+"""The active controller dies, sleeps, or loses its cables: who is active then, with which configuration. Needs root.
+
+The lab's `power off` lets nothing out: no FIN, no RST. Replies are told apart by `middlewared.lab.watch`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from middlewared.client import Client
+from middlewared.kernel.errors import MiddlewareError, OutcomeUnknown
+from middlewared.kernel.event import Record
+from middlewared.lab.driver import Pair
+from middlewared.lab.faults import NODES
+from middlewared.lab.watch import Watch
+from tests.integration.conftest import domains, holds_for, quarantined, records, write_at_vip
+
+pytestmark = pytest.mark.root
+
+TAKEOVER_S = 4.0
+"""How long these tests wait for a takeover; how fast it is, is for `python -m bench vip`."""
+CLIENTS, WRITES_EACH = 8, 25
+
+
+def test_when_the_active_loses_power_the_standby_serves_the_same_configuration(pair: Pair) -> None:
+    write_at_vip(pair, domain="before.test")
+    set_aside = [quarantined(pair, node) for node in NODES]
+    digest = pair.sync("A").state_digest
+    pair.power_off("A")
+    pair.wait_until("B is active", lambda: (pair.role("B"), pair.vip_owner()) == ("MASTER", "B"), TAKEOVER_S)
+    config = pair.call("B", "network.configuration.config")
+    assert isinstance(config, dict)
+    assert config["domain"] == "before.test"
+    assert pair.sync("B").state_digest == digest
+    assert write_at_vip(pair, domain="alone.test")["durability"] == "single"
+
+    pair.power_on("A")
+    pair.wait_until("A is standby in sync", lambda: pair.is_whole("B"), within_s=8)
+    assert records(pair, "A") == records(pair, "B")
+    assert pair.sync("A").state_digest == pair.sync("B").state_digest
+    assert [quarantined(pair, node) for node in NODES] == set_aside
+    assert write_at_vip(pair, domain="again.test")["durability"] == "pair"
+
+
+def test_clients_that_write_while_the_active_loses_power_lose_nothing_and_go_on_by_themselves(pair: Pair) -> None:
+    acknowledged: list[str] = []
+    last_write_at: list[float] = []
+    under_way = asyncio.Event()
+
+    async def write(number: int) -> None:
+        client = Client(
+            *(pair.result.vip_url,),
+            username=pair.result.user,
+            password=pair.result.password,
+            durability=True,
+            patience_s=20.0,
+        )
+        async with client:
+            for count in range(WRITES_EACH):
+                domain = f"c{number}-{count}.test"
+                try:
+                    reply = await client.request(
+                        "network.configuration.update", [{"domain": domain}], timeout_s=20.0, again=False
+                    )
+                except OutcomeUnknown:
+                    continue
+                assert reply.meta is not None
+                acknowledged.append(domain)
+                last_write_at.append(time.monotonic())
+                if len(acknowledged) == CLIENTS * WRITES_EACH // 3:
+                    under_way.set()
+
+    async def all_write() -> float:
+        writers = [asyncio.create_task(write(number)) for number in range(CLIENTS)]
+        await asyncio.wait_for(under_way.wait(), 10)
+        await asyncio.to_thread(pair.power_off, "A")
+        off_at = time.monotonic()
+        await asyncio.wait_for(asyncio.gather(*writers), 30)
+        return off_at
+
+    off_at = asyncio.run(all_write())
+    on_b = domains(records(pair, "B"))
+    assert set(acknowledged) - set(on_b) == set()
+    assert len(acknowledged) >= CLIENTS * (WRITES_EACH - 1)
+    assert sum(at > off_at for at in last_write_at) > CLIENTS
+    pair.power_on("A")
+    pair.wait_until("A is standby in sync", lambda: pair.is_whole("B"), within_s=8)
+    assert records(pair, "A") == records(pair, "B")
+    # What only A had was answered to nobody, so it is not in the log of the pair; it is kept and counted.
+    unanswered = quarantined(pair, "A")
+    assert set(domains(unanswered)) & set(acknowledged) == set()
+    assert pair.sync("A").quarantine.count == len(unanswered)
+    assert pair.sync("B").quarantine.count == 0
+
+
+def test_a_frozen_active_is_relieved_and_is_standby_by_itself_when_it_thaws(pair: Pair) -> None:
+    with Watch(pair) as watch:
+        watch.wait_for_owner("A")
+        frozen_ns = time.time_ns()
+        pair.freeze("A")
+        watch.wait_for_owner("B", TAKEOVER_S)
+        pair.thaw("A")
+        pair.wait_until("A is standby in sync", lambda: pair.is_whole("B"), within_s=5)
+        holds_for(lambda: pair.vip_owner() == "B", 1.5, "B has the virtual IP, alone")
+        assert watch.change("A", "B", frozen_ns).double == 0
+
+
+def test_a_controller_without_its_lan_hands_over_at_once(pair: Pair) -> None:
+    with Watch(pair) as watch:
+        watch.wait_for_owner("A")
+        cut_ns = time.time_ns()
+        pair.cut("lan:A")
+        watch.wait_for_owner("B", TAKEOVER_S)
+        pair.wait_until("A is standby", lambda: pair.role("A") == "BACKUP", within_s=2)
+        pair.heal("lan:A")
+        pair.wait_until("A is standby in sync", lambda: pair.is_whole("B"), within_s=5)
+        assert watch.change("A", "B", cut_ns).double == 0
+
+
+def test_in_a_full_partition_the_owner_of_the_disks_keeps_the_virtual_ip(pair: Pair) -> None:
+    with Watch(pair) as watch:
+        watch.wait_for_owner("A")
+        cut_ns = time.time_ns()
+        pair.cut("lan:B", "interlink")
+        assert write_at_vip(pair, domain="partition.test")["durability"] == "single"
+        holds_for(lambda: pair.vip_owner() == "A", 3.0, "A has the virtual IP, alone")
+        assert (pair.role("A"), pair.role("B")) == ("MASTER", "BACKUP")
+        pair.heal("lan:B", "interlink")
+        pair.wait_until("both in sync", lambda: pair.is_whole("A"), within_s=5)
+        assert watch.replies("B") == 0
+        assert watch.longest_silence_ms(cut_ns) < 500
+
+
+def test_in_a_partition_on_the_owner_s_side_the_standby_does_not_take_the_virtual_ip(pair: Pair) -> None:
+    pair.cut("interlink", "lan:A")  # in this order: without its LAN alone, A hands over
+    holds_for(lambda: pair.vip_owner() == "A", 3.0, "A has the virtual IP, alone")
+    assert (pair.role("A"), pair.role("B")) == ("MASTER", "BACKUP")
+    pair.heal("interlink", "lan:A")
+    pair.wait_until("A goes on", lambda: pair.is_whole("A"), within_s=5)
+
+
+def leave_b_behind(pair: Pair, domain: str) -> list[Record]:
+    """B alone on, without the last write. Returns B's log."""
+    pair.power_off("B")
+    assert write_at_vip(pair, domain=domain)["durability"] == "single"
+    pair.power_off("A")
+    pair.power_on("B")
+    pair.wait_until("B is active", lambda: (pair.role("B"), pair.vip_owner()) == ("MASTER", "B"), within_s=10)
+    return records(pair, "B")
+
+
+def test_a_standby_that_was_left_behind_holds_the_virtual_ip_and_writes_nothing_until_it_heard_the_other(
+    pair: Pair,
+) -> None:
+    log = leave_b_behind(pair, "missed.test")
+    reasons = pair.call("B", "failover.disabled.reasons")
+    assert isinstance(reasons, list)
+    assert "CONFIG_BEHIND" in reasons
+    with pytest.raises(MiddlewareError) as refusal:
+        pair.call("B", "network.configuration.update", {"domain": "fork.test"})
+    assert "CONFIG_BEHIND" in str(refusal.value)
+    assert records(pair, "B") == log
+
+    pair.power_on("A")
+    pair.wait_until("both in sync", pair.is_whole, within_s=10)
+    assert domains(records(pair, "B"))[-1] == "missed.test"
+    assert records(pair, "A") == records(pair, "B")
+    assert write_at_vip(pair, domain="open.test")["durability"] == "pair"
+
+
+def test_what_force_master_gives_up_lies_in_quarantine_when_the_other_returns(pair: Pair) -> None:
+    leave_b_behind(pair, "given-up.test")
+    pair.call("B", "failover.force_master")
+    pair.wait_until("B writes", lambda: write_at_vip(pair, domain="forced.test")["seq"] > 0, within_s=5)
+
+    pair.power_on("A")
+    pair.wait_until("both in sync", pair.is_whole, within_s=10)
+    kept = domains(records(pair, "A"))
+    assert kept[-1] == "forced.test"
+    assert "given-up.test" not in kept
+    set_aside = quarantined(pair, "A")
+    assert domains(set_aside)[-1] == "given-up.test"
+    assert pair.sync("A").quarantine.count == len(set_aside)
