@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 2.0
 RETRY_MIN_S = 0.05
-RETRY_MAX_S = 1.0
+RETRY_MAX_S = 0.2
 UNSENT_LIMIT = 16 * 1024 * 1024
 
 
