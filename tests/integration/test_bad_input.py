@@ -95,10 +95,10 @@ class Spare:
         self.data = self.dir / "data"
         self.data.mkdir(parents=True)
         self.boot = {
-            "node": '"B"',
-            "data_dir": f'"{self.data}"',
-            "run_dir": f'"{self.dir}"',
-            "listen": '"127.0.0.1:81"',
+            "node": "B",
+            "data_dir": str(self.data),
+            "run_dir": str(self.dir),
+            "listen": "127.0.0.1:81",
         }
 
     def start(self, before: str = "true") -> subprocess.CompletedProcess[str]:
