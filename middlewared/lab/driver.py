@@ -129,8 +129,11 @@ class Pair:
             self.power_on(node)
         self.wait_until("the pair is whole", self.is_whole, WHOLE_TIMEOUT_S)
         if owner is not None and self.role(owner) != "MASTER":
-            self.call(owner, "failover.force_master")
+            self.force_master(owner)
             self.wait_until(f"{owner} owns a whole pair", lambda: self.is_whole(owner), WHOLE_TIMEOUT_S)
+
+    def force_master(self, node: Node) -> None:
+        self.call(node, "failover.force_master")
 
     # --- questions ---
 

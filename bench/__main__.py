@@ -1,0 +1,66 @@
+"""`python -m bench [vip|writes|restarts|api] [--runs N]`: measure, print a table, keep JSON in bench/out/.
+
+Without a name: all of them with small counts. Everything but `api` needs a lab, which is brought up and ended here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import report, restarts, vip, writes
+from middlewared.kernel.errors import MiddlewareError
+from middlewared.lab.driver import Pair
+
+# name -> what measures, how many runs in full, how many where all are run
+ON_A_LAB: dict[str, tuple[Callable[[Pair, int], list[report.Figure]], int, int]] = {
+    "vip": (vip.measure, 15, 3),
+    "writes": (writes.measure, 1000, 200),
+    "restarts": (restarts.measure, 20, 3),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument("name", nargs="?", choices=[*ON_A_LAB, "api"])
+    parser.add_argument("--runs", type=int, help="how many runs; for writes: how many writes")
+    args = parser.parse_args()
+    try:
+        figures = on_a_lab(args.name, args.runs) if args.name != "api" else []
+    except MiddlewareError as e:
+        print(f"bench: {e}", file=sys.stderr)
+        return 1
+    if figures:
+        print(report.table(figures))
+    return api() if args.name in (None, "api") else 0
+
+
+def on_a_lab(name: str | None, runs: int | None) -> list[report.Figure]:
+    directory = Path(tempfile.mkdtemp(prefix="mwb-"))
+    pair = Pair(directory)
+    figures = []
+    try:
+        pair.up()
+        for each, (measure, full, small) in ON_A_LAB.items():
+            if name in (None, each):
+                found = measure(pair, runs or (full if name else small))
+                report.keep(each, found)
+                figures += found
+    finally:
+        pair.down(wipe=True)
+        shutil.rmtree(directory, ignore_errors=True)
+    return figures
+
+
+def api() -> int:
+    """In a process of its own: it gives itself a processor."""
+    return subprocess.run([sys.executable, str(Path(__file__).parent / "api.py")], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
