@@ -33,11 +33,13 @@ def _kill_again_and_again(pair: Pair, watch: Watch, daemon: Daemon, runs: int) -
     for count in range(runs):
         watch.wait_for_owner("A")
         time.sleep(random.uniform(0, PHASE_S))
+        before = pair.pid("A", daemon)
         start, start_ns = time.monotonic(), time.time_ns()
         pair.kill("A", daemon)
         api_ms.append(_until(pair, start, "failover.status"))
         domain = {"domain": f"{daemon}-{count}-{start_ns:x}.test"}
         write_ms.append(_until(pair, start, "network.configuration.update", domain))
+        _wait_for_the_next(pair, daemon, before)
         pair.wait_until("the pair is whole", pair.is_whole, BACK_S)
         roles_lost += not pair.is_whole("A")
         silence_ms.append(watch.longest_silence_ms(start_ns))
@@ -49,6 +51,10 @@ def _kill_again_and_again(pair: Pair, watch: Watch, daemon: Daemon, runs: int) -
         f" {spread(silence_ms)} ms; takeovers {takeovers}",
         values={"api_ms": api_ms, "write_ms": write_ms, "silence_ms": silence_ms, "takeovers": takeovers},
     )
+
+
+def _wait_for_the_next(pair: Pair, daemon: Daemon, before: int) -> None:
+    pair.wait_until(f"{daemon} is back", lambda: pair.pid("A", daemon) != before, BACK_S)
 
 
 def _until(pair: Pair, start: float, method: str, *params: object) -> float:
