@@ -153,16 +153,18 @@ def _wrong_address(text: str, versions: tuple[int, ...]) -> str | None:
         return None
     kind = "IPv4" if versions == (4,) else "IPv6" if versions == (6,) else "IP"
     try:
-        return None if ip_address(text).version in versions else f"{text!r} is not an {kind} address"
+        # ipaddress lets anything stand after the % of a scope, a line break as well.
+        right = text.isascii() and text.isprintable() and " " not in text and ip_address(text).version in versions
     except ValueError:
-        return f"{text!r} is not an {kind} address"
+        right = False
+    return None if right else f"{text!r} is not an {kind} address"
 
 
 def _wrong_hosts_line(text: str) -> str | None:
-    address, *names = text.split() or [""]
+    address, *names = text.partition("#")[0].split() or [""]
     if _wrong_address(address, (4, 6)) or not address:
         return f"{text!r} does not begin with an IP address"
-    if not names or "\n" in text:
+    if not names or not text.replace("\t", " ").isprintable():
         return f"{text!r} must be one line: an address and at least one name"
     return None
 
