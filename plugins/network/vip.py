@@ -16,8 +16,8 @@ from middlewared.kernel.event import Event
 from middlewared.kernel.facts import Vip
 from middlewared.plugin import Command, Noun, Row
 
-# What the kernel accepts: up to 15 bytes, no slash, no white space.
-_INTERFACE = re.compile(r"[^\s/:]{1,15}")
+# What the kernel accepts: up to 15 bytes, no slash, no colon, no white space, and not a directory's own name.
+_INTERFACE = re.compile(r"(?!\.\.?$)[!-.0-9;-~]{1,15}")
 
 
 # State
@@ -33,7 +33,10 @@ class VirtualAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Update(Command, frozen=True, kw_only=True):
-    """Set the address. What is left out stays; the first time everything but the prefix must be given."""
+    """Set the address. What is left out stays; the first time everything but the prefix must be given.
+
+    A prefix that was never given, or was one of the other family, is that of a single address.
+    """
 
     noun: ClassVar[str] = "network.vip"
     address: str | UnsetType = UNSET
@@ -83,8 +86,9 @@ def _merged(vip: Vip | None, command: Update) -> dict[str, object]:
     before = msgspec.structs.asdict(vip) if vip is not None else {}
     given = {name: value for name, value in msgspec.structs.asdict(command).items() if value is not UNSET}
     merged = before | given
-    if "address" in given and "prefix" not in given:
-        merged["prefix"] = 128 if ":" in str(given["address"]) else 32
+    six = ":" in str(merged.get("address"))
+    if "prefix" not in given and (vip is None or six != (":" in vip.address)):
+        merged["prefix"] = 128 if six else 32
     return merged
 
 
@@ -92,12 +96,9 @@ def _problems(wanted: dict[str, object]) -> Iterator[tuple[str, str]]:
     for name in ("address", "interface", "vhid"):
         if name not in wanted:
             yield name, "must be given for a first virtual address"
-    bits = None
-    if "address" in wanted:
-        try:
-            bits = ip_address(str(wanted["address"])).max_prefixlen
-        except ValueError:
-            yield "address", f"{wanted['address']!r} is not an IP address"
+    bits = _bits(str(wanted.get("address")))
+    if "address" in wanted and bits is None:
+        yield "address", f"{wanted['address']!r} is not the IP address of one controller"
     prefix, vhid = wanted.get("prefix"), wanted.get("vhid")
     if bits is not None and isinstance(prefix, int) and not 0 < prefix <= bits:
         yield "prefix", f"{prefix} is not a prefix length from 1 to {bits}"
@@ -105,6 +106,16 @@ def _problems(wanted: dict[str, object]) -> Iterator[tuple[str, str]]:
         yield "vhid", f"{vhid} is not a virtual host id from 1 to 255"
     if "interface" in wanted and not _INTERFACE.fullmatch(str(wanted["interface"])):
         yield "interface", f"{wanted['interface']!r} is not the name of an interface"
+
+
+def _bits(text: str) -> int | None:
+    """The length of the address; None for what no interface can hold on a LAN: a scope, a group, 0.0.0.0, loopback."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    wrong = "%" in text or address.is_multicast or address.is_unspecified or address.is_loopback
+    return None if wrong else address.max_prefixlen
 
 
 # Projection
