@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from middlewared.engine.registry import Registry
-from middlewared.kernel.errors import MiddlewareError
+from middlewared.kernel.errors import MiddlewareError, NoRole
 from middlewared.kernel.event import Event, Record, UnknownKind
 from middlewared.store.state import StateStore
 
@@ -45,6 +45,7 @@ class CommittedState:
         self._unapplied: deque[Record] = deque()
         self._dirty: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
+        self._closed = False
         self.blocked: str | None = None
         self.applied, self.pair_seq = store.applied()
         self.states: dict[str, Any] = store.load(list(registry.nouns.values()))
@@ -98,7 +99,9 @@ class CommittedState:
             await asyncio.shield(self._writing)
 
     async def digest(self) -> tuple[int, str]:
-        """(applied seq, digest of every projected row), read from state.db."""
+        """(applied seq, digest of every projected row), read from state.db. Raises NoRole while the daemon ends."""
+        if self._closed:
+            raise NoRole("This controller is beginning anew")
         await self.flush()
         seq = self.applied.seq
         nouns = list(self._registry.nouns.values())
@@ -117,6 +120,7 @@ class CommittedState:
         self.blocked = None
 
     async def close(self) -> None:
+        self._closed = True
         await self.flush()
         self._thread.shutdown()
         self._store.close()
