@@ -107,6 +107,8 @@ class BootFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             _check_interlink(self.interlink)
         if self.voters is not None and len(self.voters.paths) not in (3, 5):
             raise BadBootFile(f"voters.paths: 3 or 5 shared disks are needed, not {len(self.voters.paths)}")
+        if self.voters is not None and len(set(self.voters.paths)) != len(self.voters.paths):
+            raise BadBootFile("voters.paths: a disk that is named twice would vote twice")
         if self.voters is not None and self.interlink is None:
             raise BadBootFile("voters: shared disks without an [interlink]")
         for socket in (self.fenced_socket, self.api_socket):
@@ -139,6 +141,9 @@ def _check_interlink(interlink: Interlink) -> None:
 
 def _check_timing(t: Timing) -> None:
     rules = (
+        (t.heartbeat_ms > 0, "timing.heartbeat_ms: must be more than 0"),
+        (t.advert_ms > 0, "timing.advert_ms: must be more than 0"),
+        (t.disk_ms > 0, "timing.disk_ms: must be more than 0"),
         (0 < t.renew_s < t.stall_s, "timing.stall_s: must be more than renew_s"),
         (t.stall_s + t.renew_s <= t.lease_s, "timing.lease_s: must be at least stall_s + renew_s"),
         (t.held_s >= t.lease_s + t.renew_s, "timing.held_s: must be at least lease_s + renew_s"),
@@ -162,7 +167,7 @@ def load(path: Path) -> BootFile:
         boot.validate()
     except OSError as e:
         raise BadBootFile(f"{path}: {e.strerror}") from None
-    except tomllib.TOMLDecodeError as e:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise BadBootFile(f"{path}: {e}") from None
     except msgspec.ValidationError as e:
         raise BadBootFile(f"{path}: {e}") from None
