@@ -81,10 +81,10 @@ class NotActive(CallFailed):
     """A write on the standby. active_urls: where the writer answers."""
 
     def __init__(self, node: str, active_urls: Sequence[str]) -> None:
-        where = ", ".join(active_urls) or "not known at the moment"
+        where = f"is at {', '.join(active_urls)}" if active_urls else "is not known at the moment"
         super().__init__(
             errno.EROFS,
-            f"Controller {node} is standby; the active controller is at {where}",
+            f"Controller {node} is standby; the active controller {where}",
             {"active_urls": list(active_urls), "node": node},
         )
 

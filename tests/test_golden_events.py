@@ -1,0 +1,69 @@
+"""Every version of every event that was ever written, as its bytes stand in somebody's log: they are read for ever."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from middlewared_plugins.auth.user import AdministratorSetUp
+from middlewared_plugins.failover import settings
+from middlewared_plugins.network import configuration, vip
+
+from middlewared.engine import registry as plugins
+from middlewared.kernel.event import GENESIS_HASH, Event, Record
+from middlewared.kernel.facts import PerNode, Vip
+from middlewared.kernel.tenure import TermBegan
+
+GOLDEN: dict[tuple[str, int], tuple[bytes, Event]] = {
+    ("term.begin", 1): (
+        b'{"owner":"B","reason":"the peer is gone","prev_last_seq":41,"in_sync":["A","B"],"adopted":2}',
+        TermBegan(owner="B", reason="the peer is gone", prev_last_seq=41, in_sync=("A", "B"), adopted=2),
+    ),
+    ("user.administrator.set_up", 1): (
+        b'{"username":"root","password_hash":"$argon2id$x"}',
+        AdministratorSetUp(username="root", password_hash="$argon2id$x"),
+    ),
+    ("failover.settings.updated", 1): (
+        b'{"disabled":true,"default_node":"B","timeout_s":30}',
+        settings.Updated(disabled=True, default_node="B", timeout_s=30),
+    ),
+    ("network.configuration.updated", 1): (
+        b'{"hostnames":{"A":"left","B":"right"},"domain":"lab.example","domains":[],"nameserver1":"10.0.0.53",'
+        b'"ipv4gateway":"","hosts":["10.0.0.3 printer"]}',
+        configuration.Updated(
+            hostnames=PerNode(A="left", B="right"),
+            domain="lab.example",
+            domains=(),
+            nameserver1="10.0.0.53",
+            ipv4gateway="",
+            hosts=("10.0.0.3 printer",),
+        ),
+    ),
+    ("network.vip.updated", 1): (
+        b'{"vip":{"vhid":7,"address":"10.0.0.9","prefix":24,"interface":"lan0"}}',
+        vip.Updated(vip=Vip(vhid=7, address="10.0.0.9", prefix=24, interface="lan0")),
+    ),
+    ("network.vip.deleted", 1): (b"{}", vip.Deleted()),
+}
+
+
+def record(kind: str, version: int, payload: bytes) -> Record:
+    return Record(1, 1, "A", kind, version, "", "", 0, payload, GENESIS_HASH, b"")
+
+
+@pytest.mark.parametrize(("kind", "version"), GOLDEN)
+def test_an_event_of_any_age_is_read_as_what_it_means_today(kind: str, version: int) -> None:
+    payload, event = GOLDEN[kind, version]
+    assert plugins.load().catalogue.open(record(kind, version, payload)) == event
+
+
+@pytest.mark.parametrize(("kind", "version"), GOLDEN)
+def test_todays_version_is_written_as_it_always_was(kind: str, version: int) -> None:
+    payload, event = GOLDEN[kind, version]
+    if version == event.version:
+        assert (event.kind, msgspec.json.encode(event)) == (kind, payload)
+
+
+def test_every_kind_that_a_plugin_writes_is_here_in_its_present_version() -> None:
+    nouns = plugins.load().nouns.values()
+    written = {(event.kind, event.version) for noun in nouns for event in noun.events}
+    assert written | {(TermBegan.kind, TermBegan.version)} <= set(GOLDEN)
