@@ -60,7 +60,7 @@ class CommittedState:
             self._unapplied.pop()
 
     def ahead(self) -> dict[str, Any]:
-        """The state as it will be when everything in the log is committed."""
+        """The state as it will be when everything in the log is committed. Raises as `fold` does."""
         states = dict(self.states)
         for record in self._unapplied:
             self.fold(states, record)
@@ -99,14 +99,15 @@ class CommittedState:
             await asyncio.shield(self._writing)
 
     async def digest(self) -> tuple[int, str]:
-        """(applied seq, digest of every projected row), read from state.db. Raises NoRole while the daemon ends."""
+        """(applied seq, digest of every projected row) of state.db. Raises NoRole while the daemon ends."""
         if self._closed:
             raise NoRole("This controller is beginning anew")
         await self.flush()
-        seq = self.applied.seq
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._digest)
+
+    def _digest(self) -> tuple[int, str]:
         nouns = list(self._registry.nouns.values())
-        digest = await asyncio.get_running_loop().run_in_executor(self._thread, self._store.digest, nouns)
-        return seq, digest
+        return self._store.applied().position.seq, self._store.digest(nouns)
 
     async def replace(self, make: Callable[[], StateStore]) -> None:
         """Let go of state.db, have it made again, and take it over. What was to be applied is forgotten."""
@@ -128,6 +129,7 @@ class CommittedState:
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         written = None
+        names: set[str] = set()
         try:
             while written != self.applied:
                 names, self._dirty = self._dirty, set()
@@ -135,6 +137,8 @@ class CommittedState:
                 changed = {self._registry.nouns[name]: self.states[name] for name in sorted(names)}
                 await loop.run_in_executor(self._thread, self._store.apply, changed, written, self.pair_seq)
         except MiddlewareError as e:
+            # The next change writes these nouns too: the file must never name a record whose rows it lacks.
+            self._dirty |= names
             log.error("event=state_db_behind why=%r", str(e))
         finally:
             self._writing = None
