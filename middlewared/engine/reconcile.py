@@ -28,10 +28,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reconciler:
-    """Runs every effect in a task of its own."""
+    """Runs every effect in a task of its own. deadline_s: how long one run may take."""
 
-    def __init__(self, effects: Iterable[Effect], view: View) -> None:
+    def __init__(self, effects: Iterable[Effect], view: View, *, deadline_s: float = DEADLINE_S) -> None:
         self._view = view
+        self._deadline_s = deadline_s
         self._wake = {effect.name: asyncio.Event() for effect in effects}
         self._effects = {effect.name: effect for effect in effects}
         self._outcomes: dict[str, str | None] = {}
@@ -70,14 +71,18 @@ class Reconciler:
             await self._run(effect)
 
     async def _run(self, effect: Effect) -> None:
+        why = None
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(self._deadline_s):
                 await effect.reconcile(self._view)
-            why = None
+        except TimeoutError:
+            # First, because it is an OSError as well, with nothing to say.
+            why = f"did not finish within {self._deadline_s:g} s"
         except (MiddlewareError, OSError) as e:
             why = str(e)
-        except TimeoutError:
-            why = f"did not finish within {DEADLINE_S:.0f} s"
+        except Exception as e:
+            log.exception("event=effect_broken name=%s", effect.name)
+            why = f"{type(e).__name__}: {e}"
         if why != self._outcomes.get(effect.name):
             level = logging.INFO if why is None else logging.ERROR
             log.log(level, "event=effect name=%s why=%r", effect.name, why)
