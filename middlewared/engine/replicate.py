@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from middlewared.kernel.errors import Diverged, MiddlewareError
 from middlewared.kernel.event import START, Position, Record
@@ -55,7 +55,7 @@ class Listener(Protocol):
     def halted(self, why: str) -> None: ...
 
     def fatal(self, why: str) -> None:
-        """The log cannot be written: this process must end."""
+        """The log cannot be written or read: this process must end."""
         ...
 
 
@@ -121,12 +121,12 @@ class Replicator:
         return found.hash if found else None
 
     async def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         for task in list(self._tasks):
             task.cancel()
         await self._loop.run_in_executor(None, self._writer.shutdown)
         self._reader.shutdown()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _perform(self, action: values.Action) -> None:
         match action:
@@ -139,11 +139,11 @@ class Replicator:
             case values.Committed():
                 self._listener.committed(action.commit_seq, action.pair_seq)
             case values.Read():
-                self._spawn(self._feed_read(action))
+                self.spawn(self._feed_read(action))
             case values.WriteRecord():
-                self._spawn(self._feed_written(action))
+                self.spawn(self._feed_written(action))
             case values.Cut():
-                self._spawn(self._feed_cut(action.at))
+                self.spawn(self._feed_cut(action.at))
             case values.Open():
                 self._listener.opened(action.term, action.adopted)
             case values.Close():
@@ -165,10 +165,16 @@ class Replicator:
             delay = max(0.0, due - self._clock.boottime()) + 0.001
             self._timer = self._loop.call_later(delay, self.feed, values.Tick())
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Carry out work that the machine waits for. If it fails, nobody would ever answer: this process must end."""
+        task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._listener.fatal(str(error) or repr(error))
 
     # --- the log ---
 

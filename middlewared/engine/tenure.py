@@ -35,7 +35,6 @@ class Tenure:
         self._begin = begin
         self._floor: int | None = None
         self._replicator: Replicator
-        self._owning: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._forced_above: int | None = None
         self._forced_term = 0
@@ -102,7 +101,7 @@ class Tenure:
             self._own(values.Owning(term=standing.term, record=standing.record, hash_here=None, forced=forced))
 
     def _own(self, tenure: values.Owning) -> None:
-        self._owning = asyncio.get_running_loop().create_task(self._look_up_and_own(tenure))
+        self._replicator.spawn(self._look_up_and_own(tenure))
 
     async def _look_up_and_own(self, tenure: values.Owning) -> None:
         """The hash that the record names is looked up in this log; the term may be over by then."""
