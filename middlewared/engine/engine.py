@@ -32,7 +32,7 @@ from middlewared.kernel.errors import (
     OutcomeUnknown,
     Refused,
 )
-from middlewared.kernel.event import MAX_PAYLOAD, Event, Position, Record, Stamp, seal
+from middlewared.kernel.event import MAX_PAYLOAD, Event, Position, Record, Stamp, UnknownKind, seal
 from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Command, Noun
 from middlewared.ports import Clock
@@ -80,7 +80,10 @@ class Tenure(Protocol):
 
 
 class Engine:
-    """Executes commands in the term that it is given, and applies what is committed on either controller."""
+    """Executes commands in the term that it is given, and applies what is committed on either controller.
+
+    deadline_s: how long a command may wait for its commit.
+    """
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Engine:
         on_change: Callable[[list[Change]], None],
         on_cut: Callable[[Position, int, bool], Awaitable[None]],
         on_fatal: Callable[[str], None],
+        deadline_s: float = DEADLINE_S,
     ) -> None:
         self._registry = registry
         self._state = state
@@ -102,8 +106,10 @@ class Engine:
         self._on_change = on_change
         self._on_cut = on_cut
         self._on_fatal = on_fatal
+        self._deadline_s = deadline_s
         self._replicator: Replicator
         self._term: int | None = None
+        self._not_opened: str | None = None
         self._ahead: dict[str, Any] = {}
         self._queue: deque[Waiter] = deque()
         self._decided: deque[Waiter] = deque()
@@ -141,12 +147,12 @@ class Engine:
         if side.phase is Phase.BEHIND:
             raise ConfigBehind(side.why)
         if self._term is None:
-            raise NoRole("This controller has just become the owner and is completing its log")
+            raise NoRole(self._not_opened or "This controller has just become the owner and is completing its log")
 
     async def execute(self, command: Command, *, actor: str, origin: str, request_id: str) -> Committed:
         """Decide, make durable, commit, apply.
 
-        Raises what `decide` raises, what gate_write raises, and OutcomeUnknown after DEADLINE_S.
+        Raises what `decide` raises, what gate_write raises, and OutcomeUnknown after the deadline.
         """
         self.gate_write()
         if len(self._queue) >= WAITING:
@@ -155,7 +161,7 @@ class Engine:
         self._queue.append(waiter)
         self._kick()
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(self._deadline_s):
                 return await waiter.outcome
         except TimeoutError:
             raise OutcomeUnknown(request_id) from None
@@ -255,10 +261,10 @@ class Engine:
 
     def opened(self, term: int, adopted: int) -> None:
         """Writes may begin. The first record of the term is written before anything else can be."""
-        if self._state.blocked is not None:
-            log.error("event=not_opened why=%r", self._state.blocked)
+        self._not_opened = self._state.blocked or self._look_ahead()
+        if self._not_opened is not None:
+            log.error("event=not_opened why=%r", self._not_opened)
             return
-        self._ahead = self._state.ahead()
         self._term = term
         side = self._replicator.replica.side
         tip = self._replicator.replica.log.tip
@@ -273,10 +279,18 @@ class Engine:
         log.info("event=open term=%d after=%d adopted=%d", term, tip.seq, adopted)
         self._replicator.feed(values.Proposed((record,)))
 
+    def _look_ahead(self) -> str | None:
+        """Fold what is not committed yet, too: commands are decided against it. Returns why that cannot be done."""
+        try:
+            self._ahead = self._state.ahead()
+        except (UnknownKind, msgspec.ValidationError) as e:
+            return str(e)
+        return None
+
     def closed(self, why: str) -> None:
         """No more writes in this term. What is not committed has an unknown outcome; what is not decided has none."""
         log.warning("event=closed why=%r", why)
-        self._term = None
+        self._term = self._not_opened = None
         for waiter in self._decided:
             waiter.fail(OutcomeUnknown(waiter.request_id))
         for waiter in self._queue:
