@@ -1,7 +1,7 @@
 """rtnetlink, as much of it as a VIP needs: messages with attributes, one request at a time, an answer to each.
 
 pyroute2 does this and more, but takes 90 ms to import, which is a third of what a killed carpd may be away
-(docs/decisions/0010-netlink-by-hand.md). Sources: netlink(7), rtnetlink(7), linux/rtnetlink.h.
+(docs/decisions/0001-netlink-by-hand.md). Sources: netlink(7), rtnetlink(7), linux/rtnetlink.h.
 """
 
 from __future__ import annotations
