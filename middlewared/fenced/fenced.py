@@ -30,6 +30,7 @@ from middlewared.ports import Clock, Voter
 from middlewared.protocol import hub
 from middlewared.protocol.ballot import Ballot, Lost, Mandate
 from middlewared.protocol.failover import Decision, Verdict, decide, is_settled
+from middlewared.shell.notify import Init
 
 STEP_S = 0.02
 SAY_AGAIN_S = 0.5
@@ -75,6 +76,7 @@ class Fenced:
         self._server.open()
         facts = self._facts
         note("start", node=facts.node, owned_term=facts.owned_term, settled=facts.settled, scheduling=self._scheduling)
+        Init().say("READY=1")
         disk_s = self._boot.timing.disk_ms / 1000
         next_round = self._clock.boottime()
         try:

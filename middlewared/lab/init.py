@@ -136,7 +136,7 @@ class Init:
         self._wakeup = wakeup
         self._poll.register(self._signals, select.POLLIN)
         for service in spec.services:
-            if service.watchdog_s is not None:
+            if service.watchdog_s is not None or service.vital_s is not None:
                 self._listen(service.name)
 
     def serve(self) -> str:
@@ -218,8 +218,9 @@ class Init:
             "PYTHONUNBUFFERED": "1",
             MEMBER: self._member,
         }
-        if service.watchdog_s is not None:
+        if service.watchdog_s is not None or service.vital_s is not None:
             environment["NOTIFY_SOCKET"] = f"/run/{service.name}.notify"
+        if service.watchdog_s is not None:
             environment["WATCHDOG_USEC"] = str(int(service.watchdog_s * 1e6))
         return environment
 

@@ -14,6 +14,9 @@ from middlewared.lab.supervision import Service
 
 WATCHDOG_S = 5.0
 FENCED_MAY_BE_GONE_S = 1.0
+WITHIN_LEASE_S = 0.5
+"""With the start this is less than what is left of a VIP's lease, and than fenced may be gone: to shoot them is not
+enough to move anything."""
 
 
 class Programs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,8 +38,14 @@ def ours(layout: Layout) -> Programs:
         argv=(f"{binaries}/middlewared-fenced", *boot),
         log="{dir}/log/fenced.log",
         vital_s=FENCED_MAY_BE_GONE_S,
+        longest_wait_s=WITHIN_LEASE_S,
     )
-    carpd = Service(name="carpd", argv=(f"{binaries}/middlewared-carpd", *boot), log="{dir}/log/carpd.log")
+    carpd = Service(
+        name="carpd",
+        argv=(f"{binaries}/middlewared-carpd", *boot),
+        log="{dir}/log/carpd.log",
+        longest_wait_s=WITHIN_LEASE_S,
+    )
     daemon = Service(
         name="middlewared",
         argv=(f"{binaries}/middlewared", "serve", *boot),

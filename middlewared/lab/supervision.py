@@ -5,7 +5,7 @@ A service is RUNNING or WAITING for its next start.
     WAITING  --its delay is over-->  RUNNING             Start
     RUNNING  --ended-->              WAITING             after 20 ms; dying young repeatedly: 100 ms to 2 s
     RUNNING  --silent after READY--> RUNNING             Kill; the end then comes as `Ended`
-    vital and not running for its limit                  Reboot
+    vital and not back for its limit                     Reboot      back: READY was said, or it runs at the limit
 
 Young is less than a second: a daemon that is shot once a second by a test is restarted at once, one that cannot start
 is not spun. The watchdog follows sd_notify(3): it runs from READY=1, and each WATCHDOG=1 renews it.
@@ -25,18 +25,22 @@ import msgspec
 
 YOUNG_S = 1.0
 BACKOFF_S = (0.02, 0.02, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0)
-"""The delay after the n-th young death in a row, the last one from there on."""
+"""The delay after the n-th young death in a row, the last one from there on; never more than the service's own."""
 STALL_S = 0.5
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """One daemon. watchdog_s: None = no watchdog. vital_s: how long it may be gone before the controller reboots."""
+    """One daemon. watchdog_s: None = no watchdog. vital_s: how long it may be gone before the controller reboots.
+
+    longest_wait_s: before it is started again, however often it died young.
+    """
 
     name: str
     argv: tuple[str, ...]
     log: str
     watchdog_s: float | None = None
     vital_s: float | None = None
+    longest_wait_s: float = BACKOFF_S[-1]
     fds: tuple[int, ...] = ()
 
 
@@ -108,11 +112,13 @@ class Supervision:
         run.running = False
         run.silent_at = None
         run.young_deaths = run.young_deaths + 1 if now - run.started < YOUNG_S else 0
-        run.start_at = now + BACKOFF_S[min(run.young_deaths, len(BACKOFF_S) - 1)]
+        run.start_at = now + min(BACKOFF_S[min(run.young_deaths, len(BACKOFF_S) - 1)], run.service.longest_wait_s)
         if run.service.vital_s is not None and run.reboot_at is None:
             run.reboot_at = now + run.service.vital_s
 
     def _heard(self, run: _Run, ready: bool, now: float) -> None:
+        if run.running and ready:
+            run.reboot_at = None
         if run.running and run.service.watchdog_s is not None and (ready or run.silent_at is not None):
             run.silent_at = now + run.service.watchdog_s
 

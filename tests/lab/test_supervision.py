@@ -21,7 +21,7 @@ from middlewared.lab.supervision import (
 )
 
 PLAIN = Service(name="plain", argv=("p",), log="p.log")
-VITAL = Service(name="vital", argv=("v",), log="v.log", vital_s=1.0)
+VITAL = Service(name="vital", argv=("v",), log="v.log", vital_s=1.0, longest_wait_s=0.5)
 WATCHED = Service(name="watched", argv=("w",), log="w.log", watchdog_s=5.0)
 
 
@@ -77,6 +77,18 @@ def test_a_vital_service_that_comes_back_in_time_causes_no_reboot() -> None:
     supervision.receive(Tick(), 10.02)
     assert supervision.receive(Tick(), 11.0) == []
     assert supervision.deadline() is None
+
+
+def test_a_vital_service_that_is_shot_again_and_again_is_always_back_in_time() -> None:
+    supervision, now = started(VITAL), 0.0
+    for _ in range(20):
+        assert supervision.receive(Ended("vital"), now) == []
+        due = supervision.deadline()
+        assert due is not None
+        assert due - now <= 0.5
+        assert supervision.receive(Tick(), due) == [Start("vital")]
+        assert supervision.receive(Ready("vital"), due + 0.15) == []
+        now = due + 0.2
 
 
 def test_a_vital_service_that_stays_gone_reboots_the_controller() -> None:
