@@ -1,0 +1,354 @@
+"""Two controllers in one event loop: real logs, real projections, real machines; a line and a shared disk in memory.
+
+async with Pair(directory) as pair:
+    await pair.in_sync()
+    await pair.a.update(domain="lab.example")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from middlewared_plugins.failover import plugin as failover
+from middlewared_plugins.network import configuration
+from middlewared_plugins.network import plugin as network
+
+from middlewared.engine.apply import Change, CommittedState
+from middlewared.engine.dispatch import Committed
+from middlewared.engine.engine import Engine
+from middlewared.engine.registry import Registry
+from middlewared.engine.replicate import Replicator, history
+from middlewared.kernel.errors import MiddlewareError
+from middlewared.kernel.event import Position, Record
+from middlewared.kernel.facts import Node, PairRecord
+from middlewared.kernel.register import Granted, Register
+from middlewared.plugin import Command
+from middlewared.protocol import replication_frames as frames
+from middlewared.protocol import replication_values as values
+from middlewared.protocol.replication import Replica
+from middlewared.protocol.replication_owner import Owner, Phase
+from middlewared.shell.clock import SystemClock
+from middlewared.store import schema, sqlite
+from middlewared.store.log import LogStore
+from middlewared.store.rebuild import open_state, rebuild
+from middlewared.store.state import StateStore
+
+WITHIN_S = 5.0
+REGISTRY = Registry((network, failover))
+NOUNS = tuple(REGISTRY.nouns.values())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():  # noqa: ASYNC110 - the condition has no event of its own
+            await asyncio.sleep(0.002)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else can write the database: whoever tries waits, as for a disk that is slow."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+        holder.execute("ROLLBACK")
+
+
+@cache
+def blank(which: Literal["log", "state"]) -> bytes:
+    """An empty database of the present schema: migrating one for every test would be half of its time."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "blank.db"
+        engine = sqlite.writer(path, "NORMAL")
+        schema.bring_current(engine, which)
+        engine.dispose()
+        return path.read_bytes()
+
+
+class Disk:
+    """The shared disk, and fenced before it. writable False: every write is refused. written: what was granted."""
+
+    def __init__(self) -> None:
+        self.register = Register()
+        self.writable = True
+        self.written: list[PairRecord] = []
+
+    def claim(self, node: Node) -> int:
+        term = self.register.holding.term + 1
+        self.register, answer = self.register.claim(node, term, self.register.holding)
+        assert isinstance(answer, Granted)
+        return term
+
+    async def write(self, node: Node, record: PairRecord) -> bool:
+        if not self.writable:
+            return False
+        self.register, answer = self.register.write_record(node, record)
+        if isinstance(answer, Granted):
+            self.written.append(record)
+        return isinstance(answer, Granted)
+
+
+class Role:
+    """What the engine asks about its controller's role."""
+
+    standby = False
+
+    def active_urls(self) -> tuple[str, ...]:
+        return ("http://10.0.0.9",)
+
+    def is_standby(self) -> bool:
+        return self.standby
+
+    def why(self) -> str:
+        return "the test says so"
+
+
+class Counting(Engine):
+    """The engine, and the size of every group that it had stored."""
+
+    groups: list[int]
+
+    def storing(self, records: tuple[Record, ...]) -> None:
+        self.groups.append(len(records))
+        super().storing(records)
+
+
+class Controller:
+    """One of the two. told: what became visible. fatal: why the process would have ended."""
+
+    def __init__(self, node: Node, directory: Path, disk: Disk, registry: Registry, deadline_s: float) -> None:
+        self.node = node
+        self.directory = directory
+        self.role = Role()
+        self.told: list[Change] = []
+        self.fatal: list[str] = []
+        self.quarantined = 0
+        self.registry = registry
+        if not directory.exists():
+            directory.mkdir()
+            (directory / "log.db").write_bytes(blank("log"))
+            (directory / "state.db").write_bytes(blank("state"))
+        self.log = LogStore.open(directory / "log.db")
+        self.state = CommittedState(registry, self._open_state())
+        self.state.follow(self.log.since(self.state.applied.seq, 10_000))
+        self.engine = Counting(
+            registry,
+            self.state,
+            SystemClock(),
+            node,
+            self.role,
+            on_change=self.told.extend,
+            on_cut=self._cut,
+            on_fatal=self.fatal.append,
+            deadline_s=deadline_s,
+        )
+        self.engine.groups = []
+        identity = frames.Identity(cluster_id="c", node=node, catalogue=registry.catalogue.digest())
+        applied = self.state.applied
+        self.replica = Replica(identity, self.log.head(), history(self.log), applied, self.state.pair_seq)
+        self.replicator = Replicator(
+            self.replica,
+            self.log,
+            SystemClock(),
+            directory / "quarantine",
+            lambda record: disk.write(node, record),
+            self.engine,
+        )
+        self.engine.attach(self.replicator)
+
+    # --- roles ---
+
+    async def own(
+        self, term: int, record: PairRecord | None = None, *, alone: bool = False, forced: bool = False
+    ) -> None:
+        """Be the owner of `term` as fenced would say it; returns when the machine is."""
+        self.role.standby = False
+        here = await self.replicator.hash_at(record.committed_seq) if record is not None else None
+        self.replicator.feed(values.Owning(term=term, record=record, hash_here=here, alone=alone, forced=forced))
+        await until(lambda: self.replica.term == term and isinstance(self.replica.side, Owner))
+
+    async def opened(self) -> None:
+        """Until the first record of the term is committed."""
+        await until(lambda: self.phase is Phase.OPEN and self.replica.log.committed.term == self.replica.term)
+
+    def stand(self, term: int) -> None:
+        self.role.standby = True
+        self.replicator.feed(values.Standing(term))
+
+    @property
+    def phase(self) -> Phase | None:
+        return self.replica.side.phase if isinstance(self.replica.side, Owner) else None
+
+    # --- commands ---
+
+    async def execute(self, command: Command, request_id: str = "r") -> Committed:
+        return await self.engine.execute(command, actor="eva", origin="10.0.0.5:1", request_id=request_id)
+
+    def update(self, **fields: Any) -> Coroutine[Any, Any, Committed]:
+        return self.execute(configuration.Update(**fields))
+
+    @property
+    def configuration(self) -> configuration.Configuration:
+        return self.engine.state(configuration.NOUN)
+
+    def records(self) -> list[Record]:
+        return self.log.since(0, 10_000)
+
+    def kinds(self) -> list[str]:
+        return [record.kind for record in self.records()]
+
+    async def close(self) -> None:
+        await self.replicator.close()
+        await self.state.close()
+        self.log.close()
+
+    # --- state.db, as the daemon keeps it ---
+
+    def _open_state(self) -> StateStore:
+        return open_state(self.directory / "state.db", self.log, self.registry.nouns.values())[0]
+
+    async def _cut(self, at: Position, count: int, applied: bool) -> None:
+        self.quarantined += count
+        if applied:
+            await self.state.replace(lambda: self._rebuilt(at.seq))
+
+    def _rebuilt(self, upto: int) -> StateStore:
+        path, nouns = self.directory / "state.db", self.registry.nouns.values()
+        rebuild(self.log, path, self.registry.catalogue, nouns, upto)
+        return StateStore.open(path, nouns)
+
+
+class End:
+    """One controller's end of the line."""
+
+    def __init__(self, wire: Wire, other: Controller) -> None:
+        self._wire = wire
+        self.other = other
+
+    def send(self, frame: frames.Frame) -> None:
+        self._wire.carry(self, frames.encode(frame))
+
+    def drop(self, why: str) -> None:
+        self._wire.dropped.append(why)
+        self._wire.cut()
+
+
+class Wire:
+    """The line: bytes in order, one loop turn later. held: they wait until `release`. dropped: why an end closed it."""
+
+    def __init__(self, a: Controller, b: Controller) -> None:
+        self._controllers = (a, b)
+        self._ends: tuple[End, End] | None = None
+        self._waiting: list[tuple[End, bytes]] = []
+        self.held = False
+        self.dropped: list[str] = []
+
+    @property
+    def up(self) -> bool:
+        return self._ends is not None
+
+    def connect(self) -> None:
+        a, b = self._controllers
+        self._ends = (End(self, b), End(self, a))
+        a.replicator.link_up(self._ends[0])
+        b.replicator.link_up(self._ends[1])
+
+    def cut(self) -> None:
+        ends, self._ends = self._ends, None
+        self._waiting.clear()
+        if ends is not None:
+            for controller, end in zip(self._controllers, ends, strict=True):
+                asyncio.get_running_loop().call_soon(controller.replicator.link_down, end)
+
+    def carry(self, end: End, body: bytes) -> None:
+        if self.held:
+            self._waiting.append((end, body))
+        else:
+            asyncio.get_running_loop().call_soon(self._arrive, end, body)
+
+    def release(self) -> None:
+        self.held = False
+        waiting, self._waiting = self._waiting, []
+        for end, body in waiting:
+            self.carry(end, body)
+
+    def _arrive(self, end: End, body: bytes) -> None:
+        if self._ends is not None and end in self._ends:
+            end.other.replicator.feed(values.Got(frames.decode(body)))
+
+
+class Pair:
+    """Both controllers, their line and their disk. A begins as the owner of term 1; B stands by."""
+
+    def __init__(self, directory: Path, *, deadline_s: float = WITHIN_S, registry: Registry = REGISTRY) -> None:
+        self._directory = directory
+        self._deadline_s = deadline_s
+        self._registry = registry
+        self.disk = Disk()
+
+    async def __aenter__(self) -> Pair:
+        self.a, self.b = self._started("A"), self._started("B")
+        self.wire = Wire(self.a, self.b)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.wire.cut()
+        await self.a.close()
+        await self.b.close()
+
+    def _started(self, node: Node, registry: Registry | None = None) -> Controller:
+        return Controller(node, self._directory / node, self.disk, registry or self._registry, self._deadline_s)
+
+    async def in_sync(self) -> None:
+        """A owns, B follows, and the record says so."""
+        self.b.stand(0)
+        self.wire.connect()
+        await self.a.own(self.disk.claim("A"), forced=True)
+        await self.a.opened()
+        await until(lambda: self.said_in_sync() == ("A", "B"))
+
+    async def alone(self) -> None:
+        """A owns, B was never heard."""
+        await self.a.own(self.disk.claim("A"), forced=True)
+        await self.a.opened()
+
+    async def take_over(self, by: Controller, *, forced: bool = False) -> None:
+        """One owns the next term, by the record; the other has not heard of it."""
+        await by.own(self.disk.claim(by.node), self.disk.register.record, forced=forced)
+
+    async def restart(self, node: Node, registry: Registry | None = None) -> Controller:
+        """End one controller's process and start it again on its files."""
+        self.wire.cut()
+        await (self.a if node == "A" else self.b).close()
+        made = self._started(node, registry)
+        if node == "A":
+            self.a = made
+        else:
+            self.b = made
+        self.wire = Wire(self.a, self.b)
+        return made
+
+    def said_in_sync(self) -> tuple[Node, ...]:
+        return self.disk.written[-1].in_sync if self.disk.written else ()
+
+    async def equal(self) -> None:
+        """Until both logs end alike and both states are folded up to there; fails unless the digests are equal."""
+        a, b = self.a, self.b
+        await until(lambda: a.state.applied.seq == b.state.applied.seq == a.log.head().seq == b.log.head().seq)
+        assert [r.hash for r in a.records()] == [r.hash for r in b.records()]
+        assert await a.state.digest() == await b.state.digest()
+
+
+async def outcome(work: asyncio.Task[Committed]) -> Committed | MiddlewareError:
+    """What became of a command, within a bound."""
+    async with asyncio.timeout(WITHIN_S):
+        try:
+            return await work
+        except MiddlewareError as e:
+            return e
