@@ -12,12 +12,15 @@ import time
 from bench.report import Figure, spread
 from middlewared.client import SyncClient
 from middlewared.kernel.errors import MiddlewareError, PortFailed
+from middlewared.kernel.tenure import TermBegan
 from middlewared.lab.driver import Daemon, Pair
 from middlewared.lab.watch import Watch
+from middlewared.store.reader import LogReader
 
 DAEMONS: tuple[Daemon, ...] = ("middlewared", "carpd", "fenced")
 BACK_S = 15.0
-PHASE_S = 0.3
+PAUSE_S = (1.0, 1.3)
+"""Between two kills: init waits longer before it starts again what died younger than a second."""
 _POLL_S = 0.005
 
 
@@ -29,10 +32,10 @@ def measure(pair: Pair, runs: int) -> list[Figure]:
 
 def _kill_again_and_again(pair: Pair, watch: Watch, daemon: Daemon, runs: int) -> Figure:
     api_ms, write_ms, silence_ms = [], [], []
-    replies_of_b, roles_lost = watch.replies("B"), 0
+    begun, replies = _terms_of_b(pair), watch.replies("B")
     for count in range(runs):
         watch.wait_for_owner("A")
-        time.sleep(random.uniform(0, PHASE_S))
+        time.sleep(random.uniform(*PAUSE_S))
         before = pair.pid("A", daemon)
         start, start_ns = time.monotonic(), time.time_ns()
         pair.kill("A", daemon)
@@ -41,9 +44,8 @@ def _kill_again_and_again(pair: Pair, watch: Watch, daemon: Daemon, runs: int) -
         write_ms.append(_until(pair, start, "network.configuration.update", domain))
         _wait_for_the_next(pair, daemon, before)
         pair.wait_until("the pair is whole", pair.is_whole, BACK_S)
-        roles_lost += not pair.is_whole("A")
         silence_ms.append(watch.longest_silence_ms(start_ns))
-    takeovers = roles_lost + (watch.replies("B") > replies_of_b)
+    takeovers = _terms_of_b(pair) - begun + (watch.replies("B") > replies)
     return Figure(
         what=f"kill -9 {daemon} on the active",
         runs=runs,
@@ -51,6 +53,12 @@ def _kill_again_and_again(pair: Pair, watch: Watch, daemon: Daemon, runs: int) -
         f" {spread(silence_ms)} ms; takeovers {takeovers}",
         values={"api_ms": api_ms, "write_ms": write_ms, "silence_ms": silence_ms, "takeovers": takeovers},
     )
+
+
+def _terms_of_b(pair: Pair) -> int:
+    """How many terms B has begun: each owner's first record says so."""
+    with LogReader(pair.layout.machine("A") / "log.db") as log:
+        return sum(r.origin == "B" and r.kind == TermBegan.kind for r in log.since(0, 1_000_000))
 
 
 def _wait_for_the_next(pair: Pair, daemon: Daemon, before: int) -> None:
