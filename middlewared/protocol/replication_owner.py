@@ -177,6 +177,9 @@ class Owner:
             case frames.Tail():
                 self._adopt(frame, now)
             case frames.Ack() if self._streaming:
+                if self.acked is None:
+                    # It may hold records that it was never told are committed, and no append may follow for long.
+                    self._notice_at = now + COMMIT_NOTICE_S
                 if self.acked is None or frame.head.seq > self.acked.seq:
                     self._silent_since = None
                     self._silent = False
