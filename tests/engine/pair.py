@@ -29,7 +29,7 @@ from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.register import Granted, Register
-from middlewared.plugin import Command
+from middlewared.plugin import Command, Plugin
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication import Replica
@@ -42,7 +42,8 @@ from middlewared.store.state import StateStore
 
 WITHIN_S = 5.0
 REGISTRY = Registry((network, failover))
-NOUNS = tuple(REGISTRY.nouns.values())
+OLDER = Registry((Plugin(name="network", nouns=(configuration.NOUN,)),))
+"""What a build knew that had no virtual addresses yet."""
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -322,10 +323,13 @@ class Pair:
         """One owns the next term, by the record; the other has not heard of it."""
         await by.own(self.disk.claim(by.node), self.disk.register.record, forced=forced)
 
-    async def restart(self, node: Node, registry: Registry | None = None) -> Controller:
-        """End one controller's process and start it again on its files."""
+    async def restart(
+        self, node: Node, registry: Registry | None = None, crash: Callable[[Path], None] = lambda _: None
+    ) -> Controller:
+        """End one controller's process and start it again on its files, to which `crash` may do something."""
         self.wire.cut()
         await (self.a if node == "A" else self.b).close()
+        crash(self._directory / node)
         made = self._started(node, registry)
         if node == "A":
             self.a = made

@@ -20,9 +20,8 @@ from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Command, Noun, Plugin
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication_owner import Phase
-from tests.engine.pair import Pair, locked, outcome, until
+from tests.engine.pair import OLDER, Pair, locked, outcome, until
 
-OLDER = Registry((Plugin(name="network", nouns=(configuration.NOUN,)),))
 VIP = vip.Update(address="10.0.0.9", prefix=24, interface="lan0", vhid=7)
 
 
