@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from itertools import count
+
+import pytest
+
+from middlewared.engine.announce import Announcer
+from middlewared.engine.bus import Bus
+from middlewared.kernel.errors import CallFailed, MiddlewareError
+from middlewared.plugin import Announcement
+from middlewared.protocol.session import Session
+from tests.engine.pair import until
+
+
+class World:
+    """Two announced queries, whose answers the test gives, and a client that hears both."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, object] = {"door": "shut", "window": ["dust"]}
+        self.asked = 0
+        ids = count()
+        self.session = Session(id="s", origin="", local_root=True, new_id=lambda: str(next(ids)))
+        self.bus = Bus()
+        self.bus.attach(self.session, lambda: None)
+        self.announcer = Announcer(
+            [
+                Announcement(collection="house.door", query="door", field="state"),
+                Announcement(collection="house.window", query="window", field="spots"),
+            ],
+            self.ask,
+            self.bus,
+        )
+        for name in ("house.door", "house.window"):
+            self.session.subscribe(name)
+
+    async def ask(self, query: str) -> object:
+        self.asked += 1
+        answer = self.answers[query]
+        if isinstance(answer, MiddlewareError):
+            raise answer
+        return answer
+
+    async def turn(self) -> None:
+        """A whole round of questions."""
+        asked = self.asked
+        self.announcer.look()
+        await until(lambda: self.asked >= asked + 2)
+        await asyncio.sleep(0)
+
+    def told(self) -> list[tuple[str, object]]:
+        params = [json.loads(frame)["params"] for frame in self.session.outbox]
+        return [(p["collection"], p["fields"]) for p in params]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World()
+    task = asyncio.create_task(made.announcer.run())
+    yield made
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_what_is_so_at_the_start_is_not_told(world: World) -> None:
+    await world.turn()
+    assert world.told() == []
+
+
+async def test_a_changed_answer_is_told_once_to_the_subscribers_of_its_collection(world: World) -> None:
+    await world.turn()
+    world.answers["door"] = "open"
+    await world.turn()
+    await world.turn()
+    assert world.told() == [("house.door", {"state": "open"})]
+
+
+async def test_a_change_that_nobody_announced_is_found_by_asking_again(world: World) -> None:
+    await world.turn()
+    world.answers["window"] = []
+    await until(lambda: world.told() == [("house.window", {"spots": []})])
+
+
+async def test_a_query_that_fails_is_passed_over_and_its_change_is_told_when_it_answers_again(world: World) -> None:
+    await world.turn()
+    world.answers["door"] = CallFailed(5, "not now")
+    await world.turn()
+    assert world.told() == []
+    world.answers["door"], world.answers["window"] = "open", ["dust", "rain"]
+    await world.turn()
+    assert world.told() == [("house.door", {"state": "open"}), ("house.window", {"spots": ["dust", "rain"]})]

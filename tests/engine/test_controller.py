@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from middlewared.engine.controller import Build, Pairing, ThisController
+from middlewared.engine.reconcile import Reconciler
+from middlewared.engine.tenure import Tenure
+from middlewared.kernel.errors import CallFailed
+from middlewared.plugin import Effect, View
+from middlewared.protocol import hub
+from middlewared.protocol import replication_values as values
+from middlewared.shell.clock import SystemClock
+from tests.engine.pair import Controller, Pair, until
+from tests.engine.test_tenure import standing
+from tests.plugins.view import MemoryView
+
+BUILD = Build(node="A", version="1.2.3", boot_id="b", paired=True, voters=3)
+VOTERS = tuple(hub.VoterState(name=n, reachable=n != "2", term=1, owner="A") for n in ("0", "1", "2"))
+
+
+async def light(_: View) -> None:
+    return None
+
+
+class World:
+    """A controller, what fenced says to it, and what it asked for."""
+
+    def __init__(self, controller: Controller, build: Build = BUILD, single_term: int | None = None) -> None:
+        self.controller = controller
+        self.forced = 0
+        self.joined: list[tuple[str, str, bool]] = []
+        self.tenure = Tenure(single_term, lambda: None, lambda: ("http://10.0.0.9",))
+        self.tenure.attach(controller.replicator)
+        self.reconciler = Reconciler([Effect(name="light", watches=(), reconcile=light)], MemoryView())
+        self.this = ThisController(
+            build,
+            SystemClock(),
+            self.tenure,
+            controller.replicator,
+            controller.state,
+            reconciler=lambda: self.reconciler,
+            vip_states=lambda: {"10.0.0.9": "MASTER"},
+            quarantined=lambda: 4,
+            force=self.force,
+            pairing=Pairing(open=self.open, join=self.join),
+        )
+
+    def force(self) -> None:
+        self.forced += 1
+
+    async def open(self) -> str:
+        return "CODE"
+
+    async def join(self, code: str, host: str, discard_mine: bool) -> None:
+        self.joined.append((code, host, discard_mine))
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    async with Pair(tmp_path) as made:
+        await made.in_sync()
+        yield made
+
+
+async def test_both_controllers_of_a_pair_say_what_they_are_and_where_the_logs_stand(pair: Pair) -> None:
+    a, b = World(pair.a), World(pair.b, msgspec.structs.replace(BUILD, node="B"))
+    b.tenure.heard(standing("STANDBY", 1, pair.disk.register.record))
+    await pair.a.update(domain="lab.example")
+    await pair.equal()
+    await until(lambda: a.this.facts().peer_applied_seq == 2)
+    facts = a.this.facts()
+    assert (facts.status, facts.term, facts.in_sync, facts.paired) == ("MASTER", 1, ("A", "B"), True)
+    assert (facts.last_seq, facts.commit_seq, facts.applied_seq, facts.peer_durable_seq) == (2, 2, 2, 2)
+    assert (facts.peer_connected, facts.peer_heard, facts.quarantined) == (True, True, 4)
+    assert facts.vip_states == {"10.0.0.9": "MASTER"}
+    facts = b.this.facts()
+    assert (facts.status, facts.term, facts.in_sync, facts.why) == ("BACKUP", 1, ("A", "B"), "because")
+    assert (facts.last_seq, facts.applied_seq, facts.peer_durable_seq) == (2, 2, 0)
+
+
+async def test_a_controller_without_a_role_is_electing(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        facts = World(pair.a).this.facts()
+        assert (facts.status, facts.why, facts.since_s) == ("ELECTING", "fenced has not been heard yet", 0.0)
+        assert (facts.disks_ok, facts.disks_total, facts.in_sync) == (0, 3, ())
+
+
+async def test_an_owner_is_electing_until_the_first_record_of_its_term_is_committed(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        world = World(pair.a)
+        pair.disk.writable = False
+        await pair.a.own(pair.disk.claim("A"), forced=True)
+        await until(lambda: pair.a.log.head().seq == 1)
+        assert world.this.status() == "ELECTING"
+        pair.disk.writable = True
+        await pair.a.opened()
+        assert world.this.status() == "MASTER"
+
+
+async def test_a_controller_that_was_never_paired_is_single_and_cannot_be_forced(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        world = World(pair.a, msgspec.structs.replace(BUILD, paired=False))
+        await pair.a.own(1, alone=True)
+        await pair.a.opened()
+        assert world.this.status() == "SINGLE"
+        with pytest.raises(CallFailed, match="never paired") as error:
+            await world.this.force_master()
+        assert error.value.errno == errno.EINVAL
+        assert world.forced == 0
+
+
+async def test_an_owner_that_was_left_behind_is_master_and_says_why_it_writes_nothing(pair: Pair) -> None:
+    pair.wire.cut()
+    await pair.a.update(domain="lab.example")
+    await pair.take_over(pair.b)
+    facts = World(pair.b).this.facts()
+    assert facts.status == "MASTER"
+    assert facts.behind == "answered writes are known to controller A alone; the log here ends at seq 1"
+
+
+async def test_a_halted_controller_is_in_error_and_says_why(pair: Pair) -> None:
+    pair.a.replicator.feed(values.Broken("two logs differ at seq 1"))
+    facts = World(pair.a).this.facts()
+    assert (facts.status, facts.why) == ("ERROR", "two logs differ at seq 1")
+
+
+async def test_disks_and_signs_of_the_peer_are_as_fenced_saw_them(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        world = World(pair.a)
+        now = SystemClock().boottime()
+        said = msgspec.structs.replace(standing("STANDBY", 1), voters=VOTERS, since=now - 5)
+        world.tenure.heard(msgspec.structs.replace(said, peer_interlink_at=now - 2, peer_advert_at=None))
+        facts = world.this.facts()
+        assert (facts.disks_ok, facts.disks_total, facts.peer_heard) == (2, 3, False)
+        assert 5 <= facts.since_s < 6
+        world.tenure.heard(msgspec.structs.replace(said, peer_interlink_at=None, peer_advert_at=now))
+        assert world.this.facts().peer_heard
+
+
+async def test_effects_are_told_with_what_keeps_them(pair: Pair) -> None:
+    world = World(pair.a)
+    world.reconciler.start()
+    await until(lambda: world.this.facts().effects == {"light": None})
+    await world.reconciler.close()
+
+
+async def test_forcing_an_owner_that_serves_does_nothing(pair: Pair) -> None:
+    world = World(pair.a)
+    await world.this.force_master()
+    assert world.forced == 0
+
+
+async def test_forcing_a_standby_returns_when_it_serves_in_the_new_term(pair: Pair) -> None:
+    world = World(pair.b)
+    pair.wire.cut()
+    world.tenure.heard(standing("STANDBY", 1))
+    work = asyncio.create_task(world.this.force_master())
+    await until(lambda: world.forced == 1)
+    assert not work.done()
+    world.tenure.heard(standing("OWNER", pair.disk.claim("B"), pair.disk.register.record))
+    async with asyncio.timeout(5):
+        await work
+    assert (world.this.status(), world.this.facts().term) == ("MASTER", 2)
+
+
+async def test_pairing_is_handed_on(pair: Pair) -> None:
+    world = World(pair.a)
+    assert await world.this.open_pairing() == "CODE"
+    await world.this.join("CODE", "10.0.0.2", discard_mine=True)
+    assert world.joined == [("CODE", "10.0.0.2", True)]
