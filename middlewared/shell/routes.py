@@ -1,7 +1,8 @@
 """The default routes of this network namespace, by pyroute2.
 
 One thread and one netlink socket for the life of the process: opening one costs milliseconds, a question to an open one
-a fraction of one. Only routes that were set here are ever taken away; they are marked by their protocol number.
+a fraction of one. Only routes that were set here are ever taken away; they are marked by their protocol number. A route
+that is set takes the place of one with the same metric, whoever made that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from middlewared.kernel.errors import PortFailed
@@ -56,10 +58,11 @@ class DefaultRoutes:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        except TimeoutError:
+            # First, because it is an OSError as well, with nothing to say.
+            raise PortFailed(purpose, f"the kernel did not answer within {TIMEOUT_S:.0f} s") from None
         except (NetlinkError, OSError) as e:
             raise PortFailed(purpose, str(e)) from None
-        except TimeoutError:
-            raise PortFailed(purpose, f"the kernel did not answer within {TIMEOUT_S:.0f} s") from None
 
 
 def _gateway(netlink: IPRoute, family: Literal[4, 6]) -> str | None:
@@ -69,10 +72,16 @@ def _gateway(netlink: IPRoute, family: Literal[4, 6]) -> str | None:
 
 def _set(netlink: IPRoute, family: Literal[4, 6], gateway: str | None) -> None:
     common = {"family": _FAMILY[family], "dst": "default", "proto": ROUTE_PROTOCOL}
-    ours = [r for r in netlink.get_default_routes(family=_FAMILY[family]) if r["proto"] == ROUTE_PROTOCOL]
-    if any(route.get_attr("RTA_GATEWAY") == gateway for route in ours):
-        return
-    for route in ours:
-        netlink.route("del", gateway=route.get_attr("RTA_GATEWAY"), **common)
-    if gateway is not None:
+    gateway = str(ip_address(gateway)) if gateway is not None else None
+    if gateway is not None and gateway not in _ours(netlink, family):
+        # Before the old ones go: a gateway that the kernel refuses must not cost the one that works.
         netlink.route("replace", gateway=gateway, **common)
+    for old in _ours(netlink, family):
+        if old != gateway:
+            netlink.route("del", gateway=old, **common)
+
+
+def _ours(netlink: IPRoute, family: Literal[4, 6]) -> list[str]:
+    """The gateways of the default routes that were set here."""
+    routes = netlink.get_default_routes(family=_FAMILY[family])
+    return [str(route.get_attr("RTA_GATEWAY")) for route in routes if route["proto"] == ROUTE_PROTOCOL]
