@@ -51,12 +51,11 @@ class EtcHost:
 
     async def nameservers(self) -> Sequence[str]:
         try:
-            text = (self._etc / "resolv.conf").read_text()
+            text = (self._etc / "resolv.conf").read_text(errors="replace")
         except OSError:
             return []
-        return [
-            line.split()[1] for line in text.splitlines() if line.startswith("nameserver ") and len(line.split()) > 1
-        ]
+        words = (line.split() for line in text.splitlines())
+        return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
 
     async def default_route(self, family: Literal[4, 6]) -> str | None:
         return await self._routes.gateway(family)
@@ -65,7 +64,7 @@ class EtcHost:
         path = self._etc / name
         try:
             with contextlib.suppress(FileNotFoundError):
-                if path.read_text() == text:
+                if path.read_bytes() == text.encode():
                     return
             temporary = path.with_name(f".{name}.middlewared")
             temporary.write_text(text)
