@@ -14,9 +14,10 @@ new code. The code is good once, for ten minutes, and for five tries.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
+import logging
 import secrets
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -34,6 +35,7 @@ VALID_S = 600.0
 TRIES = 5
 TIMEOUT_S = 10.0
 MAX_FRAME = 64 * 1024
+_FOREIGN = "the other controller does not speak this protocol"
 
 
 class Join(msgspec.Struct, frozen=True, tag="join"):
@@ -55,6 +57,8 @@ class Kept(msgspec.Struct, frozen=True, tag="kept"):
 class Denied(msgspec.Struct, frozen=True, tag="denied"):
     why: str
 
+
+log = logging.getLogger(__name__)
 
 Message: TypeAlias = Join | Grant | Kept | Denied
 
@@ -100,8 +104,8 @@ class PairingDoor:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await self._talk(reader, writer)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, stream.FrameTooLong, msgspec.DecodeError):
-            pass
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, stream.FrameTooLong, msgspec.DecodeError) as e:
+            log.warning("event=pairing_broken_off why=%r", str(e) or type(e).__name__)
         finally:
             writer.close()
 
@@ -150,8 +154,10 @@ async def join(
                 await _join(reader, writer, node, keys, secret, expected, make_room)
             finally:
                 writer.close()
-    except (OSError, TimeoutError, ssl.SSLError, asyncio.IncompleteReadError) as e:
-        raise CallFailed(113, f"{host}:{port}: {e or 'no answer'}") from None
+    except (msgspec.DecodeError, stream.FrameTooLong):
+        raise CallFailed(errno.EPROTO, f"{host}:{port}: {_FOREIGN}") from None
+    except (OSError, TimeoutError, asyncio.IncompleteReadError) as e:
+        raise CallFailed(errno.EHOSTUNREACH, f"{host}:{port}: {str(e) or 'no answer'}") from None
 
 
 async def _join(
@@ -171,7 +177,7 @@ async def _join(
     if isinstance(answer, Denied):
         raise Refused(("code", answer.why))
     if not isinstance(answer, Grant):
-        raise CallFailed(71, "the other controller does not speak this protocol")
+        raise CallFailed(errno.EPROTO, _FOREIGN)
     await make_room()
     keys.pair(answer.cluster, answer.certificate)
     await _send(writer, Kept())
