@@ -63,7 +63,7 @@ def measure(pair: Pair, runs: int) -> list[Figure]:
 
 async def _write_all(pair: Pair, total: int) -> tuple[list[Write], float]:
     writes: list[Write] = []
-    enough = asyncio.Event()
+    enough, all_here = asyncio.Event(), asyncio.Barrier(CLIENTS)
     mark = f"{time.time_ns():x}"
 
     async def write(number: int) -> None:
@@ -74,6 +74,8 @@ async def _write_all(pair: Pair, total: int) -> tuple[list[Write], float]:
             durability=True,
             patience_s=CALL_S,
         ) as client:
+            await client.call("auth.me")
+            await all_here.wait()
             for count in range(total // CLIENTS):
                 writes.append(await _write(client, number, f"{mark}-{number}-{count}.test"))
                 if len(writes) >= total * OFF_AFTER:
