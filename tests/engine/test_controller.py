@@ -17,7 +17,7 @@ from middlewared.protocol import hub
 from middlewared.protocol import replication_values as values
 from middlewared.shell.clock import SystemClock
 from tests.engine.pair import Controller, Pair, until
-from tests.engine.test_tenure import standing
+from tests.engine.standing import standing
 from tests.plugins.view import MemoryView
 
 BUILD = Build(node="A", version="1.2.3", boot_id="b", paired=True, voters=3)

@@ -8,27 +8,9 @@ import pytest
 
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.facts import PairRecord
-from middlewared.protocol import hub
 from middlewared.protocol.replication_owner import Owner, Phase
 from tests.engine.pair import Pair, until
-
-
-def standing(role: hub.Role, term: int, record: PairRecord | None = None, why: str = "because") -> hub.Standing:
-    return hub.Standing(
-        role=role,
-        term=term,
-        since=0.0,
-        why=why,
-        rule="rule",
-        record=record,
-        voters=(),
-        peer_interlink_at=None,
-        peer_advert_at=None,
-        peer_disk_at=None,
-        settled=True,
-        resigned=False,
-        scheduling="",
-    )
+from tests.engine.standing import standing
 
 
 class World:
