@@ -120,11 +120,9 @@ class ThisController:
         return owner.phase is Phase.BEHIND or self._replicator.replica.log.committed.term == owner.term
 
     def _peer_heard(self, now: float) -> bool:
-        standing = self._tenure.standing
-        if self._replicator.replica.line.greeted:
-            return True
-        signs = (standing.peer_interlink_at, standing.peer_advert_at) if standing is not None else ()
-        return any(sign is not None and now - sign < HEARD_S for sign in signs)
+        """By its heartbeats on the interlink, which a standby sends too; a line that is open may lead nowhere."""
+        at = self._tenure.standing.peer_interlink_at if self._tenure.standing is not None else None
+        return at is not None and now - at < HEARD_S
 
     async def force_master(self) -> None:
         """Claim the term whatever the rules would wait for. Raises CallFailed when the voters refuse."""

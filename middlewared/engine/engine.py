@@ -14,7 +14,7 @@ import asyncio
 import errno
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -32,7 +32,7 @@ from middlewared.kernel.errors import (
     OutcomeUnknown,
     Refused,
 )
-from middlewared.kernel.event import MAX_PAYLOAD, Event, Position, Record, Stamp, UnknownKind, seal
+from middlewared.kernel.event import MAX_PAYLOAD, START, Event, Position, Record, Stamp, UnknownKind, seal
 from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Command, Noun
 from middlewared.ports import Clock
@@ -47,20 +47,23 @@ DEADLINE_S = 10.0
 GROUP = 512
 GROUP_BYTES = 512 * 1024
 WAITING = 4096
+RETRY_AFTER_S = 0.1
+"""A role that is changing has changed in a moment."""
 ENGINE_ACTOR = "middlewared"
 
 
 class Waiter:
-    """A command on its way. seq: of its last record, once it is decided."""
+    """A command on its way. at: its last record, once it is decided; term: in which it was."""
 
-    __slots__ = ("actor", "command", "outcome", "request_id", "seq")
+    __slots__ = ("actor", "at", "command", "outcome", "request_id", "term")
 
     def __init__(self, command: Command, actor: str, request_id: str, outcome: asyncio.Future[Committed]) -> None:
         self.command = command
         self.actor = actor
         self.request_id = request_id
         self.outcome = outcome
-        self.seq = 0
+        self.at = START
+        self.term = 0
 
     def fail(self, error: Exception) -> None:
         if not self.outcome.done():
@@ -197,11 +200,11 @@ class Engine:
             records += made
             size += sum(len(record.payload) for record in made)
             position = records[-1].position if records else position
-            waiter.seq = position.seq
+            waiter.at, waiter.term = position, self._term
             self._decided.append(waiter)
         if records:
             self._replicator.feed(values.Proposed(tuple(records)))
-        self._answer()
+        self._answer([])
 
     def _decide(self, waiter: Waiter, position: Position) -> list[Record]:
         noun = self._registry.nouns[waiter.command.noun]
@@ -232,14 +235,21 @@ class Engine:
             wall_ns=self._clock.wall_ns(),
         )
 
-    def _answer(self) -> None:
-        """Answer every command whose last record is committed and applied."""
+    def _answer(self, changes: Sequence[Change]) -> None:
+        """Answer every command whose last record is committed and applied.
+
+        A command outlives its term: its record may be committed by the next owner. Whether it is the same record that
+        was committed at its place, the hash says.
+        """
         replica_log = self._replicator.replica.log
-        while self._decided and self._decided[0].seq <= replica_log.committed.seq:
+        committed = {change.record.seq: change.record.hash for change in changes}
+        while self._decided and self._decided[0].at.seq <= replica_log.committed.seq:
             waiter = self._decided.popleft()
-            if not waiter.outcome.done():
-                level = "pair" if waiter.seq <= replica_log.pair_seq else "single"
-                waiter.outcome.set_result(Committed(waiter.seq, self._term or 0, level))
+            if committed.get(waiter.at.seq, waiter.at.hash) != waiter.at.hash:
+                waiter.fail(OutcomeUnknown(waiter.request_id))
+            elif not waiter.outcome.done():
+                level = "pair" if waiter.at.seq <= replica_log.pair_seq else "single"
+                waiter.outcome.set_result(Committed(waiter.at.seq, waiter.term, level))
 
     # --- what the replicator tells ---
 
@@ -254,7 +264,7 @@ class Engine:
 
     def committed(self, commit_seq: int, pair_seq: int) -> None:
         changes = self._state.commit(commit_seq, pair_seq)
-        self._answer()
+        self._answer(changes)
         self._replicator.feed(values.Applied(self._state.applied.seq))
         if changes:
             self._on_change(changes)
@@ -288,18 +298,18 @@ class Engine:
         return None
 
     def closed(self, why: str) -> None:
-        """No more writes in this term. What is not committed has an unknown outcome; what is not decided has none."""
+        """No more writes in this term. What was decided waits for what becomes of its record; the rest is refused."""
         log.warning("event=closed why=%r", why)
         self._term = self._not_opened = None
-        for waiter in self._decided:
-            waiter.fail(OutcomeUnknown(waiter.request_id))
         for waiter in self._queue:
-            waiter.fail(NoRole(why))
-        self._decided.clear()
+            waiter.fail(NoRole(why, RETRY_AFTER_S))
         self._queue.clear()
 
     async def was_cut(self, at: Position, count: int) -> None:
         log.warning("event=tail_quarantined after=%d count=%d", at.seq, count)
+        while self._decided and self._decided[-1].at.seq > at.seq:
+            waiter = self._decided.pop()
+            waiter.fail(OutcomeUnknown(waiter.request_id))
         applied = at.seq < self._state.applied.seq
         if not applied:
             self._state.cut_after(at.seq)

@@ -23,6 +23,6 @@ def disabled_reasons(facts: ControllerFacts, *, disabled: bool, has_vip: bool) -
         ("NO_PONG", not facts.peer_heard),
         ("NO_SYSTEM_READY", facts.peer_heard and not facts.peer_connected),
         ("NO_FENCED", facts.disks_ok * 2 <= facts.disks_total),
-        ("NO_JOURNAL_SYNC", facts.peer_connected and len(facts.in_sync) < 2),
+        ("NO_JOURNAL_SYNC", facts.peer_heard and facts.peer_connected and len(facts.in_sync) < 2),
     )
     return [code for code, holds in table if holds]

@@ -77,7 +77,7 @@ async def test_both_controllers_of_a_pair_say_what_they_are_and_where_the_logs_s
     facts = a.this.facts()
     assert (facts.status, facts.term, facts.in_sync, facts.paired) == ("MASTER", 1, ("A", "B"), True)
     assert (facts.last_seq, facts.commit_seq, facts.applied_seq, facts.peer_durable_seq) == (2, 2, 2, 2)
-    assert (facts.peer_connected, facts.peer_heard, facts.quarantined) == (True, True, 4)
+    assert (facts.peer_connected, facts.peer_heard, facts.quarantined) == (True, False, 4)
     assert facts.vip_states == {"10.0.0.9": "MASTER"}
     facts = b.this.facts()
     assert (facts.status, facts.term, facts.in_sync, facts.why) == ("BACKUP", 1, ("A", "B"), "because")
@@ -139,7 +139,7 @@ async def test_disks_and_signs_of_the_peer_are_as_fenced_saw_them(tmp_path: Path
         facts = world.this.facts()
         assert (facts.disks_ok, facts.disks_total, facts.peer_heard) == (2, 3, False)
         assert 5 <= facts.since_s < 6
-        world.tenure.heard(msgspec.structs.replace(said, peer_interlink_at=None, peer_advert_at=now))
+        world.tenure.heard(msgspec.structs.replace(said, peer_interlink_at=now, peer_advert_at=None))
         assert world.this.facts().peer_heard
 
 

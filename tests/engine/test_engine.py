@@ -324,19 +324,21 @@ async def test_a_command_that_cannot_commit_in_time_has_an_unknown_outcome_and_m
         await until(lambda: pair.a.configuration.domain == "lab.example")
 
 
-async def test_when_the_term_ends_what_was_decided_is_unknown_and_what_was_not_is_refused(pair: Pair) -> None:
+async def test_when_the_term_ends_what_was_not_decided_is_refused_and_what_was_waits_for_its_record(pair: Pair) -> None:
     with locked(pair.a.directory / "log.db"):
         decided = asyncio.create_task(pair.a.update(domain="lab.example"))
         await until(lambda: len(pair.a.engine.groups) == 2)
         waiting = asyncio.create_task(pair.a.update(nameserver1="10.0.0.53"))
         await asyncio.sleep(0)
         pair.a.stand(2)
-        unknown, refused = await outcome(decided), await outcome(waiting)
-    assert isinstance(unknown, OutcomeUnknown)
+        refused = await outcome(waiting)
     assert isinstance(refused, NoRole)
     assert "no longer owns" in refused.reason
     await until(lambda: pair.a.log.head().seq == 2)
-    assert pair.a.configuration.domain == "local"
+    assert not decided.done()
+    await pair.take_over(pair.a)
+    assert (await decided).seq == 2
+    assert pair.a.configuration.domain == "lab.example"
 
 
 async def test_a_group_is_formed_while_the_one_before_is_on_its_way_to_the_disk(pair: Pair) -> None:
