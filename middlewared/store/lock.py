@@ -26,7 +26,7 @@ class DataDirectory:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as e:
-            raise PortFailed(f"use the data directory {path}", f"{lock}: {e.strerror}") from None
+            raise PortFailed(f"use the data directory {path}", f"{e.filename or lock}: {e.strerror}") from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
