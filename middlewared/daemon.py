@@ -42,6 +42,7 @@ from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication import Replica
 from middlewared.shell import pairing
+from middlewared.shell.boot_id import this_boot
 from middlewared.shell.clock import SystemClock
 from middlewared.shell.fence_client import FenceClient
 from middlewared.shell.host import EtcHost
@@ -179,7 +180,7 @@ class Daemon:
         build = Build(
             node=boot.node,
             version=__version__,
-            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            boot_id=this_boot(),
             paired=self._cluster is not None,
             voters=len(boot.voters.paths) if boot.voters else 0,
         )
@@ -232,6 +233,7 @@ class Daemon:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.stop()
         await self._reconciler.close()
+        await self._host.close()
         await self._close_stores()
 
     async def _close_stores(self) -> None:

@@ -60,6 +60,10 @@ class EtcHost:
     async def default_route(self, family: Literal[4, 6]) -> str | None:
         return await self._routes.gateway(family)
 
+    async def close(self) -> None:
+        """Nothing is asked of it any more."""
+        await self._routes.close()
+
     def _replace(self, purpose: str, name: str, text: str) -> None:
         path = self._etc / name
         try:

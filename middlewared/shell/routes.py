@@ -8,6 +8,7 @@ that is set takes the place of one with the same metric, whoever made that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,18 @@ class DefaultRoutes:
         await self._ask(
             f"set the IPv{family} default route to {gateway}", lambda netlink: _set(netlink, family, gateway)
         )
+
+    async def close(self) -> None:
+        """Let go of the socket. Where the kernel still owes an answer, it is left to the end of the process."""
+
+        def let_go() -> None:
+            if self._netlink is not None:
+                self._netlink.close()
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TIMEOUT_S):
+                await asyncio.get_running_loop().run_in_executor(self._thread, let_go)
+        self._thread.shutdown(wait=False)
 
     async def _ask(self, purpose: str, work: Callable[[IPRoute], T]) -> T:
         def run() -> T:

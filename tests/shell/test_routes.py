@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
 from middlewared.kernel.errors import PortFailed
@@ -20,6 +23,19 @@ def lan() -> None:
 
 def defaults(family: str) -> list[str]:
     return [line.split(" proto")[0].strip() for line in ip(family, "route", "show", "default").splitlines()]
+
+
+def test_after_the_end_it_holds_no_socket_and_no_thread() -> None:
+    async def work() -> None:
+        before = set(threading.enumerate())
+        routes = DefaultRoutes()
+        await routes.gateway(4)
+        await routes.close()
+        async with asyncio.timeout(5):
+            while set(threading.enumerate()) > before:  # noqa: ASYNC110 - a thread that ends tells nobody
+                await asyncio.sleep(0.002)
+
+    inside(work)
 
 
 def test_without_a_default_route_there_is_no_gateway() -> None:
