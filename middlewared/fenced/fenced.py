@@ -21,8 +21,7 @@ from middlewared.config import BootFile
 from middlewared.fenced.disks import Disks, later
 from middlewared.fenced.facts import Facts
 from middlewared.fenced.hub_server import Client, HubServer
-from middlewared.fenced.journal import note
-from middlewared.fenced.memory import recall, remember, this_boot
+from middlewared.fenced.memory import recall, remember
 from middlewared.fenced.polling import Polling
 from middlewared.kernel.facts import PairRecord
 from middlewared.kernel.register import Silent
@@ -30,7 +29,11 @@ from middlewared.ports import Clock, Voter
 from middlewared.protocol import hub
 from middlewared.protocol.ballot import Ballot, Lost, Mandate
 from middlewared.protocol.failover import Decision, Verdict, decide, is_settled
+from middlewared.shell.boot_id import this_boot
+from middlewared.shell.journal import Journal
 from middlewared.shell.notify import Init
+
+note = Journal("fenced").note
 
 STEP_S = 0.02
 SAY_AGAIN_S = 0.5

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from middlewared.fenced.journal import note
 from middlewared.protocol import hub
+from middlewared.shell.journal import Journal
+
+note = Journal("fenced").note
 
 
 class Client:

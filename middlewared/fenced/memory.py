@@ -1,7 +1,7 @@
 """What fenced must know again after a crash within one boot: kept in the run directory, which no boot survives.
 
-The boot is told by the kernel's boot id and by the start time of pid 1 as seen from here, so that a restarted container
-is a new boot as well, even where its run directory was kept.
+The boot is told by shell/boot_id.py, so that a restarted container is a new boot as well, even where its run directory
+was kept.
 """
 
 from __future__ import annotations
@@ -25,12 +25,6 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     owned_term: int = 0
     settled: bool = False
     settings: Settings | None = None
-
-
-def this_boot() -> str:
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    fields = Path("/proc/1/stat").read_text().rpartition(")")[2].split()
-    return f"{boot_id}/{fields[19]}"
 
 
 def recall(path: Path, boot_id: str, now: float) -> Memory:
