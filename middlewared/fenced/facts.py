@@ -11,7 +11,7 @@ from middlewared.config import BootFile, Timing
 from middlewared.fenced.disks import Disks
 from middlewared.fenced.memory import Memory
 from middlewared.kernel.facts import PairRecord
-from middlewared.protocol.failover import View, Windows
+from middlewared.protocol.failover_view import View, Windows
 from middlewared.protocol.hub import Heard, PeerWord, Role, Settings
 
 STALL_S = 0.1

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from middlewared.kernel.facts import Node, other
-from middlewared.protocol.failover import RULES, View, Windows, decide, is_settled
+from middlewared.protocol.failover import RULES, decide, is_settled
+from middlewared.protocol.failover_view import View, Windows
 from middlewared.protocol.hub import Heard, PeerWord, Settings, VoterState
 
 NOW = 1000.0
