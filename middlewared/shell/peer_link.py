@@ -120,6 +120,9 @@ class PeerLink:
         try:
             log.info("event=peer_line_up")
             log.info("event=peer_line_down why=%r", await PeerLine(reader, writer).serve(self._ends))
+        except asyncio.CancelledError:
+            # The task ends here; asyncio's streams of 3.11 would log one that is cancelled as a fault.
+            log.info("event=peer_line_down why=ended_here")
         finally:
             self._lines.discard(task)
 

@@ -145,6 +145,8 @@ async def test_a_peer_that_starts_later_or_again_is_found(world: World) -> None:
 
 
 async def test_a_new_line_replaces_the_one_that_the_dialler_has_given_up(world: World) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     world.start("A")
     await listening(world.links["A"])
     old_reader, old_writer = await world.connect_as_b()
@@ -159,6 +161,7 @@ async def test_a_new_line_replaces_the_one_that_the_dialler_has_given_up(world: 
     world.a.send(frames.Lead(1))
     await until(lambda: world.b.frames == [frames.Lead(1)])
     old_writer.transport.abort()
+    assert faults == []
 
 
 async def listening(interlink: Interlink) -> None:
