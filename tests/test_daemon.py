@@ -22,6 +22,7 @@ from middlewared.config import BootFile, Interlink
 from middlewared.daemon import Daemon, LineEnds
 from middlewared.kernel.errors import CallFailed, LogDamaged, MiddlewareError, PortFailed, Refused
 from middlewared.kernel.facts import Vip
+from middlewared.protocol.replication_owner import Owner
 from middlewared.shell.identity import Cluster, Keys
 from middlewared.store.lock import DataDirectory
 from middlewared.store.reader import LogReader
@@ -131,6 +132,18 @@ async def test_each_start_of_a_single_controller_writes_in_a_new_term(tmp_path: 
         assert [(record.term, record.kind) for record in log.since(0, 9)] == [(1, "term.begin"), (2, "term.begin")]
 
 
+async def test_the_term_in_which_a_controller_stood_alone_is_the_floor_of_its_pairs_terms(tmp_path: Path) -> None:
+    built = Built(boot(tmp_path))
+    await built.serve_alone()
+    assert built.daemon._fence._single_term == 1
+    await built.close()
+    keys = Keys(tmp_path / "data", "A")
+    keys.pair(Cluster.new(), keys.certificate)
+    paired = Built(boot(tmp_path, interlinks()[0]))
+    assert paired.daemon._fence._single_term == paired.daemon._log.head().term == 1
+    await paired.close()
+
+
 async def test_one_of_a_pair_never_stands_alone(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "data", "A")
     keys.pair(Cluster.new(), keys.certificate)
@@ -138,6 +151,7 @@ async def test_one_of_a_pair_never_stands_alone(tmp_path: Path) -> None:
     built.daemon._tenure.heard(standing("SINGLE", 0))
     built.daemon._tenure.heard(standing("SINGLE", 1))
     await built.daemon._replicator.hash_at(1)
+    assert not isinstance(built.daemon._replicator.replica.side, Owner)
     assert built.daemon._controller.status() == "ELECTING"
     assert built.daemon._controller.facts().paired
     await built.close()

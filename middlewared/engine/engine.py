@@ -271,7 +271,7 @@ class Engine:
 
     def opened(self, term: int, adopted: int) -> None:
         """Writes may begin. The first record of the term is written before anything else can be."""
-        self._not_opened = self._state.blocked or self._look_ahead()
+        self._not_opened = self._look_ahead()
         if self._not_opened is not None:
             log.error("event=not_opened why=%r", self._not_opened)
             return
@@ -294,7 +294,7 @@ class Engine:
         try:
             self._ahead = self._state.ahead()
         except (UnknownKind, msgspec.ValidationError) as e:
-            return str(e)
+            return self._state.blocked or str(e)
         return None
 
     def closed(self, why: str) -> None:

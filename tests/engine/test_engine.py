@@ -199,9 +199,10 @@ async def test_a_caller_that_went_away_before_its_group_was_formed_changes_nothi
     gone = asyncio.create_task(pair.a.update(domain="gone.example"))
     stays = asyncio.create_task(pair.a.update(nameserver1="10.0.0.53"))
     asyncio.get_running_loop().call_soon(gone.cancel)
-    assert (await stays).seq in (2, 3)
+    assert (await stays).seq == 2
     await asyncio.wait([gone], timeout=5)
     assert gone.cancelled()
+    assert pair.a.configuration.domain == "local"
 
 
 # A decision that breaks
@@ -346,7 +347,8 @@ async def test_a_group_is_formed_while_the_one_before_is_on_its_way_to_the_disk(
         works = [asyncio.create_task(pair.a.update(domain="d0.example"))]
         await until(lambda: pair.a.engine.groups == [1, 1])
         works += [asyncio.create_task(pair.a.update(domain=f"d{n}.example")) for n in range(1, 20)]
-        await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
         assert pair.a.engine.groups == [1, 1]
     assert [(await work).seq for work in works] == list(range(2, 22))
     assert pair.a.engine.groups == [1, 1, 19]

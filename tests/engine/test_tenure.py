@@ -51,13 +51,13 @@ def record_of(pair: Pair) -> PairRecord:
 
 async def test_a_process_that_starts_as_owner_asks_for_a_new_term_and_writes_in_no_older_one(pair: Pair) -> None:
     world = World(pair)
-    world.tenure.heard(standing("OWNER", 1, record_of(pair)))
-    world.tenure.heard(standing("OWNER", 1, record_of(pair)))
+    world.tenure.heard(standing("OWNER", 3, record_of(pair)))
+    world.tenure.heard(standing("OWNER", 3, record_of(pair)))
     await world.settled()
     assert world.begun == 1
-    assert not world.owns(1)
-    world.tenure.heard(standing("OWNER", 2, record_of(pair)))
-    await until(lambda: world.owns(2))
+    assert not isinstance(world.replica.side, Owner)
+    world.tenure.heard(standing("OWNER", 4, record_of(pair)))
+    await until(lambda: world.owns(4))
     assert world.begun == 1
 
 
@@ -123,6 +123,15 @@ async def test_a_term_that_was_lost_while_the_log_was_looked_up_is_not_begun(pai
     await world.settled()
     assert not isinstance(world.replica.side, Owner)
     assert world.replica.term == 3
+
+
+async def test_a_term_that_is_followed_at_once_by_a_higher_one_is_not_begun(pair: Pair) -> None:
+    world = World(pair)
+    world.tenure.heard(standing("STANDBY", 1))
+    world.tenure.heard(standing("OWNER", 2, record_of(pair)))
+    world.tenure.heard(standing("OWNER", 3, record_of(pair)))
+    await until(lambda: world.owns(3) and pair.a.log.head().term == 3)
+    assert [record.term for record in pair.a.records()] == [1, 3]
 
 
 async def test_a_controller_that_was_never_paired_stands_alone_in_its_own_term_only(pair: Pair) -> None:

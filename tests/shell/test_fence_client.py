@@ -157,6 +157,8 @@ async def test_without_fenced_a_claim_cannot_be_forced_and_a_record_is_not_writt
 
 @pytest.mark.parametrize("ok", [True, False])
 async def test_each_write_gets_its_own_answer_whatever_their_order(fenced: Fenced, ok: bool) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     await fenced.accept()
     first = asyncio.create_task(fenced.client.write(RECORD))
     second = asyncio.create_task(fenced.client.write(RECORD))
@@ -168,6 +170,7 @@ async def test_each_write_gets_its_own_answer_whatever_their_order(fenced: Fence
     fenced.say(hub.Written(id=asked[0].id, ok=not ok))
     async with asyncio.timeout(2):
         assert (await first, await second) == (not ok, ok)
+    assert faults == []
 
 
 async def test_a_write_is_not_done_when_fenced_goes_away_before_it_answers(fenced: Fenced) -> None:
