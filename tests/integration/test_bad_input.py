@@ -101,17 +101,15 @@ class Spare:
             "listen": "127.0.0.1:81",
         }
 
-    def start(self, before: str = "true") -> subprocess.CompletedProcess[str]:
+    def start(self) -> subprocess.CompletedProcess[str]:
         """Run the daemon; it must end by itself."""
         file = self.dir / "boot.toml"
         file.write_text("".join(f'{name} = "{value}"\n' for name, value in self.boot.items()))
-        return self.pair.execute(
-            "B", "timeout", "10", "sh", "-c", f"{before} && exec middlewared serve --config {file}"
-        )
+        return self.pair.execute("B", "timeout", "10", "middlewared", "serve", "--config", str(file))
 
-    def refuses(self, *words: str, before: str = "true") -> None:
+    def refuses(self, *words: str) -> None:
         """It ends with status 1 and one line that has these words."""
-        done = self.start(before)
+        done = self.start()
         assert done.returncode == 1, done.stderr
         lines = done.stderr.strip().splitlines()
         assert len(lines) == 1, done.stderr
@@ -131,10 +129,8 @@ def test_a_daemon_whose_port_is_in_use_does_not_start(spare: Spare) -> None:
 
 
 def test_a_daemon_whose_data_directory_cannot_be_written_does_not_start(spare: Spare) -> None:
-    try:
-        spare.refuses(str(spare.data), "Read-only file system", before=f"mount -t tmpfs -o ro tmpfs {spare.data}")
-    finally:
-        spare.pair.run("B", "umount", str(spare.data))
+    spare.boot["data_dir"] = "/sys/kernel"  # where not even root can make a file
+    spare.refuses("/sys/kernel", "ermi")
 
 
 def test_a_daemon_whose_data_directory_is_another_s_does_not_start(spare: Spare) -> None:

@@ -328,7 +328,7 @@ def test_a_daemon_that_falls_silent_is_killed_and_started_again(lab: Lab) -> Non
     lab.inside("A", f"touch {lab.dir}/A/hush")
     until("the watchdog fires", lambda: "beating killed: it said nothing for 0.6 s" in log.read_text())
     lab.inside("A", f"rm {lab.dir}/A/hush")
-    until("it beats again", lambda: log.read_text().rstrip().splitlines()[-1].split()[1:3] == ["beating", "started,"])
+    until("it beats again", lambda: log.read_text().rfind("beating started") > log.read_text().rfind("beating killed"))
 
 
 def test_a_controller_that_loses_a_vital_daemon_for_good_reboots_by_itself(lab: Lab) -> None:
