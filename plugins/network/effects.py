@@ -32,10 +32,12 @@ async def write_hosts(view: View) -> None:
     await view.host.write_hosts(state.hostnames.of(view.node), state.domain, state.hosts)
 
 
-async def set_default_routes(view: View) -> None:
-    state = view.state(configuration.NOUN)
-    await view.host.set_default_route(4, state.ipv4gateway or None)
-    await view.host.set_default_route(6, state.ipv6gateway or None)
+async def set_ipv4_route(view: View) -> None:
+    await view.host.set_default_route(4, view.state(configuration.NOUN).ipv4gateway or None)
+
+
+async def set_ipv6_route(view: View) -> None:
+    await view.host.set_default_route(6, view.state(configuration.NOUN).ipv6gateway or None)
 
 
 async def announce_vips(view: View) -> None:
@@ -47,6 +49,7 @@ EFFECTS = (
     Effect(name="hostname", watches=("network.configuration",), reconcile=set_hostname),
     Effect(name="resolv.conf", watches=("network.configuration",), reconcile=write_resolv_conf),
     Effect(name="hosts", watches=("network.configuration",), reconcile=write_hosts),
-    Effect(name="default routes", watches=("network.configuration",), reconcile=set_default_routes),
+    Effect(name="IPv4 default route", watches=("network.configuration",), reconcile=set_ipv4_route),
+    Effect(name="IPv6 default route", watches=("network.configuration",), reconcile=set_ipv6_route),
     Effect(name="virtual addresses", watches=("network.vip",), reconcile=announce_vips),
 )
