@@ -11,6 +11,7 @@ become one of a pair. Init starts it again within 100 ms.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import time
@@ -295,7 +296,7 @@ class Daemon:
     async def _open_pairing(self) -> str:
         interlink = self._boot.interlink
         if interlink is None:
-            raise CallFailed(22, "The boot file of this controller has no [interlink]")
+            raise CallFailed(errno.EINVAL, "The boot file of this controller has no [interlink]")
         if self._door is not None:
             self._door.close()
         cluster = self._cluster or Cluster.new()
@@ -307,7 +308,7 @@ class Daemon:
     async def _join(self, code: str, host: str, discard_mine: bool) -> None:
         interlink = self._boot.interlink
         if interlink is None:
-            raise CallFailed(22, "The boot file of this controller has no [interlink]")
+            raise CallFailed(errno.EINVAL, "The boot file of this controller has no [interlink]")
         if not discard_mine and (kind := self._first_own_event()) is not None:
             raise Refused(
                 (

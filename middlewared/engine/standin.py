@@ -6,6 +6,7 @@ await answers.answer(session, text, lambda: None)
 
 from __future__ import annotations
 
+import errno
 from typing import Any, TypeVar
 
 import msgspec
@@ -87,13 +88,13 @@ class MemoryEngine:
         return self.seq, repr(sorted(self.states.items()))
 
     async def force_master(self) -> None:
-        raise CallFailed(1, "An engine in memory has no voters")
+        raise CallFailed(errno.EPERM, "An engine in memory has no voters")
 
     async def open_pairing(self) -> str:
-        raise CallFailed(1, "An engine in memory has no peer")
+        raise CallFailed(errno.EPERM, "An engine in memory has no peer")
 
     async def join(self, code: str, host: str, discard_mine: bool) -> None:
-        raise CallFailed(1, "An engine in memory has no peer")
+        raise CallFailed(errno.EPERM, "An engine in memory has no peer")
 
 
 class MemoryHost:

@@ -77,7 +77,6 @@ class Replica:
         self.side: Owner | Standby = Standby(self.log, self.line, 0)
         self._tenure: Owning | None = None
         self.halted: str | None = None
-        self.peer_identity: Identity | None = None
 
     @property
     def term(self) -> int:
@@ -188,7 +187,6 @@ class Replica:
             self.line.drop(why)
             self._line_down()
             return
-        self.peer_identity = identity
         self.line.greeted = True
         if isinstance(self.side, Owner):
             self.side.lead()
@@ -200,7 +198,6 @@ class Replica:
 
     def _line_down(self) -> None:
         self.line.down()
-        self.peer_identity = None
         self.side.line_down()
 
     def _halt(self, why: str) -> None:

@@ -34,11 +34,6 @@ class Standby:
         self._announced = (0, 0)
         self._ack_at: float | None = None
 
-    @property
-    def following(self) -> bool:
-        """The owner's records arrive here and follow this log."""
-        return self._following
-
     def deadline(self) -> float | None:
         return self._ack_at
 

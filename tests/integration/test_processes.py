@@ -24,7 +24,6 @@ def answers(pair: Pair) -> bool:
 
 
 def writes(pair: Pair) -> bool:
-    """A write that meets the change of terms may be told that its outcome is unknown; each try is another one."""
     return bool(write_at_vip(pair, domain=f"t{time.time_ns():x}.test")["seq"])
 
 
@@ -43,7 +42,11 @@ def test_a_process_of_the_active_that_is_killed_is_back_and_nothing_moved(pair: 
             killed_ns = time.time_ns()
             kill_and_wait_for_the_next(pair, "A", daemon)
             pair.wait_until("A answers as the active", lambda: answers(pair), BACK_S)
-            pair.wait_until("a write is answered", lambda: writes(pair), BACK_S)
+            if daemon == "middlewared":
+                # It dies with the writes that it had under way; a client's connection may be one of the old ones.
+                pair.wait_until("a write is answered", lambda: writes(pair), BACK_S)
+            else:
+                assert writes(pair)
             pair.wait_until("the pair is whole", lambda: pair.is_whole("A"), BACK_S)
             assert watch.longest_silence_ms(killed_ns) < LEASE_MS
         assert watch.replies("B") == 0
