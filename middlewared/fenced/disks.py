@@ -59,11 +59,6 @@ class Disks:
     def highest_term(self) -> int:
         return max((seen.state.term for seen in self._seen), default=0)
 
-    def majority_term(self) -> int:
-        """The highest term that a majority of the disks had reached when they were last seen."""
-        terms = sorted((seen.state.term for seen in self._seen), reverse=True)
-        return terms[len(terms) // 2] if terms else 0
-
     def confirmed_at(self) -> float | None:
         """When a majority of the disks last granted our heartbeat."""
         return self._majority_has(sorted((s.granted_at for s in self._seen if s.granted_at is not None), reverse=True))

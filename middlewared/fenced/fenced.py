@@ -220,7 +220,6 @@ class Fenced:
         mandate = Mandate(
             node=facts.node,
             known_term=facts.known_term(self._disks),
-            seen_term=self._disks.majority_term(),
             forced=forced or not self._disks.voters,
         )
         note("claim", above=mandate.known_term, rule=decision.rule, why=decision.why)

@@ -109,13 +109,12 @@ Action: TypeAlias = Read | Claim | Release | Won | Lost
 class Mandate(msgspec.Struct, frozen=True, kw_only=True):
     """What the decision to claim rested on.
 
-    node: who claims. known_term: the highest term that is known from anywhere; the new one is above it. seen_term: the
-    highest that a majority of the voters had reached when it was decided. forced: over anybody, voters or none.
+    node: who claims. known_term: the highest term that is known from anywhere; the new one is above it. forced: over
+    anybody, voters or none.
     """
 
     node: Node
     known_term: int
-    seen_term: int
     forced: bool = False
 
 

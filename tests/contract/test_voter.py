@@ -363,7 +363,7 @@ async def test_no_term_has_two_owners_in_contended_ballots_over_three_disks(rig:
         voters = {str(d): StallingVoter(rig.cable(node, d), chance, counted) for d in range(DISKS)}
         while counted["claims"] < CLAIMS:
             counted["ballots"] += 1
-            mandate = Mandate(node=node, known_term=0, seen_term=0, forced=True)
+            mandate = Mandate(node=node, known_term=0, forced=True)
             pauses_s = (chance.random() / 1000, chance.random() / 500)
             machine = Ballot(mandate, tuple(voters), pauses_s=pauses_s)
             outcome = await Polling(machine, node, voters, SystemClock()).outcome  # type: ignore[arg-type]

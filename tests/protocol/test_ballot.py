@@ -32,7 +32,7 @@ VOTERS = ("0", "1", "2")
 
 
 def mandate(node: Node = "A", known: int = 0, *, forced: bool = False) -> Mandate:
-    return Mandate(node=node, known_term=known, seen_term=known, forced=forced)
+    return Mandate(node=node, known_term=known, forced=forced)
 
 
 def holding(term: int, owner: Node | None, generation: int = 1) -> Holding:
