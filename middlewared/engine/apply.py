@@ -12,15 +12,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 
+from middlewared.engine.outside import Projections, Threads, one_thread
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import MiddlewareError, NoRole
 from middlewared.kernel.event import Event, Record, UnknownKind
-from middlewared.store.state import StateStore
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +37,10 @@ class Change(msgspec.Struct, frozen=True):
 class CommittedState:
     """Folds committed records into the nouns' states and keeps state.db behind them."""
 
-    def __init__(self, registry: Registry, store: StateStore) -> None:
+    def __init__(self, registry: Registry, store: Projections, threads: Threads = one_thread) -> None:
         self._registry = registry
         self._store = store
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="state.db")
+        self._thread = threads("state.db")
         self._unapplied: deque[Record] = deque()
         self._dirty: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
@@ -109,7 +108,7 @@ class CommittedState:
         nouns = list(self._registry.nouns.values())
         return self._store.applied().position.seq, self._store.digest(nouns)
 
-    async def replace(self, make: Callable[[], StateStore]) -> None:
+    async def replace(self, make: Callable[[], Projections]) -> None:
         """Let go of state.db, have it made again, and take it over. What was to be applied is forgotten."""
         await self.flush()
         self._store.close()

@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from middlewared.engine.outside import Log, Threads, one_thread
 from middlewared.kernel.errors import Diverged, MiddlewareError
 from middlewared.kernel.event import START, Position, Record
 from middlewared.kernel.facts import PairRecord
@@ -21,7 +22,6 @@ from middlewared.ports import Clock
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication import Replica
 from middlewared.protocol.replication_frames import Frame, History, TermEnd
-from middlewared.store.log import LogStore
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +65,12 @@ class Replicator:
     def __init__(
         self,
         replica: Replica,
-        store: LogStore,
+        store: Log,
         clock: Clock,
         quarantine: Path,
         write_record: Callable[[PairRecord], Awaitable[bool]],
         listener: Listener,
+        threads: Threads = one_thread,
     ) -> None:
         self.replica = replica
         self.line: Line | None = None
@@ -78,8 +79,8 @@ class Replicator:
         self._quarantine = quarantine
         self._write_record = write_record
         self._listener = listener
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="log.db writer")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="log.db reader")
+        self._writer = threads("log.db writer")
+        self._reader = threads("log.db reader")
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[values.Message] = deque()
         self._feeding = False
@@ -225,6 +226,6 @@ class Replicator:
         return self._store.head(), history(self._store), done.n if done else 0
 
 
-def history(store: LogStore) -> History:
+def history(store: Log) -> History:
     """Every term of the log, as the replication machine wants it."""
     return tuple(TermEnd(*end) for end in store.term_history())

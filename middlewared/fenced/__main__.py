@@ -15,6 +15,7 @@ from pathlib import Path
 
 from middlewared.config import DEFAULT_PATH, BootFile, load
 from middlewared.fenced.fenced import Fenced
+from middlewared.fenced.outside import of_this_host
 from middlewared.kernel.errors import BadBootFile
 from middlewared.shell.clock import SystemClock
 from middlewared.shell.realtime import harden
@@ -61,7 +62,7 @@ async def _run(boot: BootFile) -> None:
     paths = boot.voters.paths if boot.voters is not None else ()
     deadline_s = boot.timing.disk_dead_ms / 1000
     voters = tuple(ShelfVoter(path, path, deadline_s=deadline_s, durable_s=DURABLE_S) for path in paths)
-    fenced = Fenced(boot, voters, SystemClock(), harden(PRIORITY))
+    fenced = Fenced(boot, voters, SystemClock(), harden(PRIORITY), of_this_host(boot))
     task = asyncio.ensure_future(fenced.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Coroutine
-from pathlib import Path
 
 import msgspec
 
 from middlewared.config import BootFile
 from middlewared.fenced.disks import Disks, later
 from middlewared.fenced.facts import Facts
-from middlewared.fenced.hub_server import Client, HubServer
-from middlewared.fenced.memory import recall, remember
+from middlewared.fenced.outside import Client, Surroundings
 from middlewared.fenced.polling import Polling
 from middlewared.kernel.facts import PairRecord
 from middlewared.kernel.register import Silent
@@ -29,11 +26,7 @@ from middlewared.ports import Clock, Voter
 from middlewared.protocol import hub
 from middlewared.protocol.ballot import Ballot, Lost, Mandate
 from middlewared.protocol.failover import Decision, Verdict, decide, is_settled
-from middlewared.shell.boot_id import this_boot
-from middlewared.shell.journal import Journal
 from middlewared.shell.notify import Init
-
-note = Journal("fenced").note
 
 STEP_S = 0.02
 SAY_AGAIN_S = 0.5
@@ -52,16 +45,19 @@ class Fenced:
     voters: the shared disks. scheduling: what real-time treatment the process got, for status.
     """
 
-    def __init__(self, boot: BootFile, voters: tuple[Voter, ...], clock: Clock, scheduling: str) -> None:
+    def __init__(
+        self, boot: BootFile, voters: tuple[Voter, ...], clock: Clock, scheduling: str, outside: Surroundings
+    ) -> None:
         self._boot = boot
         self._clock = clock
         self._scheduling = scheduling
         now = clock.boottime()
-        self._memory_file = Path(boot.run_dir) / "fenced.state"
-        self._facts = Facts(boot, recall(self._memory_file, this_boot(), now), now)
+        self._outside = outside
+        self._note = outside.note
+        self._facts = Facts(boot, outside.recall(now), now)
         self._remembered = self._facts.memory()
         self._disks = Disks(boot.node, voters, clock, self._step)
-        self._server = HubServer(boot.fenced_socket, on_message=self._on_message, on_gone=self._on_gone)
+        self._server = outside.hub(self._on_message, self._on_gone)
         self._decision = Decision("START", Verdict.WAIT, "fenced starts")
         self._serial = 0
         self._carp: hub.Carp | None = None
@@ -78,7 +74,9 @@ class Fenced:
         """Serve until cancelled. Raises OSError when the socket cannot be opened."""
         self._server.open()
         facts = self._facts
-        note("start", node=facts.node, owned_term=facts.owned_term, settled=facts.settled, scheduling=self._scheduling)
+        self._note(
+            "start", node=facts.node, owned_term=facts.owned_term, settled=facts.settled, scheduling=self._scheduling
+        )
         Init().say("READY=1")
         disk_s = self._boot.timing.disk_ms / 1000
         next_round = self._clock.boottime()
@@ -139,7 +137,7 @@ class Fenced:
 
     def _wake(self, now: float) -> None:
         if self._facts.step(now):
-            note("slept", why="this process did not run for a while; ages count anew")
+            self._note("slept", why="this process did not run for a while; ages count anew")
             self._disks.forget_ages(now)
             self._hold_until = now + HOLD_S
             self._ask_disks(now)
@@ -200,7 +198,7 @@ class Fenced:
     def _be(self, role: hub.Role, decision: Decision, now: float) -> None:
         facts = self._facts
         if role != facts.role or decision.rule != self._decision.rule:
-            note("stand", was=facts.role, role=role, term=facts.term, rule=decision.rule, why=decision.why)
+            self._note("stand", was=facts.role, role=role, term=facts.term, rule=decision.rule, why=decision.why)
         if role != facts.role:
             facts.role, facts.role_since = role, now
         self._decision = decision
@@ -222,8 +220,8 @@ class Fenced:
             known_term=facts.known_term(self._disks),
             forced=forced or not self._disks.voters,
         )
-        note("claim", above=mandate.known_term, rule=decision.rule, why=decision.why)
-        pauses_s = tuple(random.uniform(*PAUSE_S) for _ in range(TRIES - 1))  # noqa: S311 - not for secrets
+        self._note("claim", above=mandate.known_term, rule=decision.rule, why=decision.why)
+        pauses_s = tuple(self._outside.draw(*PAUSE_S) for _ in range(TRIES - 1))
         machine = Ballot(mandate, tuple(self._disks.voters), pauses_s=pauses_s)
         outcome = await Polling(machine, facts.node, self._disks.voters, self._clock).outcome
         record = facts.record if facts.owns else await self._disks.read_record()
@@ -241,9 +239,9 @@ class Fenced:
     def _lose(self, why: str, forced: bool) -> None:
         facts, now = self._facts, self._clock.boottime()
         facts.forced = facts.forced and not forced
-        self._claim_not_before = now + random.uniform(*PAUSE_S)  # noqa: S311 - not for secrets
+        self._claim_not_before = now + self._outside.draw(*PAUSE_S)
         self._said = None
-        note("claim-lost", why=why)
+        self._note("claim-lost", why=why)
         self._step()
 
     def _own(self, term: int, record: PairRecord | None, decision: Decision) -> None:
@@ -254,7 +252,7 @@ class Fenced:
         facts.resigned_at = None
         self._serial = 1
         self._disks.start_owning(term, now)
-        note("own", was=facts.role, term=term, rule=decision.rule, why=decision.why)
+        self._note("own", was=facts.role, term=term, rule=decision.rule, why=decision.why)
         facts.record = None
         if record is not None:
             facts.record = msgspec.structs.replace(record, owner=facts.node, term=term, serial=self._serial)
@@ -267,7 +265,7 @@ class Fenced:
         """Write the record in the new term; middlewared's own writes come after it, in order."""
         why = await self._disks.write_record(record)
         if why is not None and self._disks.voters:
-            note("record-not-written", term=record.term, why=why)
+            self._note("record-not-written", term=record.term, why=why)
 
     async def _write(self, client: Client, id_: int, record: PairRecord) -> None:
         """middlewared's record; granted by a majority of the disks, in our term only."""
@@ -298,7 +296,7 @@ class Fenced:
             async with asyncio.timeout(VIP_DROP_S):
                 await self._vips_down.wait()
         await self._disks.release(term)
-        note("released", term=term)
+        self._note("released", term=term)
 
     # Out: what is said
 
@@ -336,9 +334,9 @@ class Fenced:
         if memory == self._remembered:
             return
         try:
-            remember(self._memory_file, memory)
+            self._outside.remember(memory)
         except OSError as e:
-            note("not-remembered", file=self._memory_file, why=e.strerror)
+            self._note("not-remembered", file=e.filename, why=e.strerror)
         self._remembered = memory
 
     def _start(self, work: Coroutine[None, None, None]) -> None:

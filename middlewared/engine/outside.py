@@ -1,0 +1,53 @@
+"""What the engine needs of the two databases, and the threads on which it waits for them.
+
+middlewared/store has the real ones; the simulator has others, which lose and delay what a power cut and a disk may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from middlewared.kernel.event import Position, Record
+from middlewared.plugin import Noun
+from middlewared.store.cut import Cut
+from middlewared.store.state import Applied
+
+Threads: TypeAlias = Callable[[str], Executor]
+"""name -> a thread of that name, which does one thing after the other."""
+
+
+def one_thread(name: str) -> Executor:
+    return ThreadPoolExecutor(1, thread_name_prefix=name)
+
+
+class Log(Protocol):
+    """store.log.LogStore, as far as the replicator asks it."""
+
+    def head(self) -> Position: ...
+
+    def at(self, seq: int) -> Record | None: ...
+
+    def since(self, seq: int, limit: int) -> list[Record]: ...
+
+    def term_history(self) -> list[tuple[int, int, bytes]]: ...
+
+    def append(self, group: Sequence[Record]) -> Position: ...
+
+    def cut(self, after: Position, quarantine: Path, *, pair_seq: int = 0) -> Cut | None: ...
+
+
+class Projections(Protocol):
+    """store.state.StateStore, as far as the committed state asks it."""
+
+    def applied(self) -> Applied: ...
+
+    def load(self, nouns: Iterable[Noun[Any]]) -> dict[str, Any]: ...
+
+    def apply(self, changed: Mapping[Noun[Any], Any], applied: Position, pair_seq: int) -> None: ...
+
+    def digest(self, nouns: Iterable[Noun[Any]]) -> str: ...
+
+    def close(self) -> None: ...

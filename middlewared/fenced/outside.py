@@ -1,0 +1,69 @@
+"""Everything that fenced reaches beside the shared disks: its socket, its memory, chance, and the journal.
+
+The simulator has others, on virtual time and from one seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from middlewared.config import BootFile
+from middlewared.fenced.hub_server import HubServer
+from middlewared.fenced.memory import Memory, recall, remember
+from middlewared.protocol import hub
+from middlewared.shell.boot_id import this_boot
+from middlewared.shell.journal import Journal
+
+
+class Client(Protocol):
+    """One of the other two processes, or a connection that has not said yet which. who: None before its Hello."""
+
+    who: str | None
+
+    def send(self, message: hub.FromFenced) -> None: ...
+
+
+class Hub(Protocol):
+    """hub_server.HubServer, as far as fenced asks it."""
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def say(self, who: str, message: hub.FromFenced) -> None: ...
+
+    def has(self, who: str) -> bool: ...
+
+
+OnMessage: TypeAlias = Callable[[Any, hub.ToFenced], None]
+OnGone: TypeAlias = Callable[[Any], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """hub: makes the socket, given what to call for a message and for a client that left.
+
+    recall: what is remembered of this boot, at `now`. remember: raises OSError. draw: a number between two, by chance.
+    note: one line for people.
+    """
+
+    hub: Callable[[OnMessage, OnGone], Hub]
+    recall: Callable[[float], Memory]
+    remember: Callable[[Memory], None]
+    draw: Callable[[float, float], float]
+    note: Callable[..., None]
+
+
+def of_this_host(boot: BootFile) -> Surroundings:
+    file = Path(boot.run_dir) / "fenced.state"
+    return Surroundings(
+        hub=lambda on_message, on_gone: HubServer(boot.fenced_socket, on_message=on_message, on_gone=on_gone),
+        recall=lambda now: recall(file, this_boot(), now),
+        remember=lambda memory: remember(file, memory),
+        draw=random.uniform,
+        note=Journal("fenced").note,
+    )
