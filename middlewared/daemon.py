@@ -24,6 +24,7 @@ import msgspec
 from middlewared import __version__
 from middlewared.config import BootFile
 from middlewared.engine import registry as plugins
+from middlewared.engine.alerts import Alerts
 from middlewared.engine.announce import Announcer
 from middlewared.engine.apply import Change, CommittedState
 from middlewared.engine.bus import Bus
@@ -196,6 +197,7 @@ class Daemon:
             quarantined=lambda: self._quarantined,
             force=self._fence.force,
             pairing=Pairing(open=self._open_pairing, join=self._join),
+            alerts=Alerts(boot.node, self._registry.alert_sources),
         )
         self._dispatcher = Dispatcher(
             self._registry, self._engine, node=boot.node, controller=self._controller, host=self._host

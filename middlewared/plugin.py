@@ -77,6 +77,14 @@ class Controller(Protocol):
 
     def facts(self) -> ControllerFacts: ...
 
+    def alerts(self) -> Sequence[Alert]:
+        """What an operator must know of this controller at this moment, oldest first."""
+        ...
+
+    def dismiss_alert(self, id_: str, *, dismissed: bool) -> None:
+        """Have an alert shown as read, on this controller; forgotten when what it tells is over, or at a restart."""
+        ...
+
     async def force_master(self) -> None:
         """Claim the term whatever the rules would wait for. Raises CallFailed when the voters refuse."""
         ...
@@ -95,7 +103,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     status: the string that clients know. why: the sentence of the rule that decided the role. behind: why the
     configuration is read-only on the owner, None if it is not. Seqs: of the log; peer_*: as last acknowledged.
-    disk_ok: the voters that this controller reaches, out of disks_total.
+    peer_refused: why the peer closed the line, None while it does not. disk_ok: the voters that this controller
+    reaches, out of disks_total.
     """
 
     version: str
@@ -114,6 +123,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     applied_seq: int
     peer_connected: bool
     peer_heard: bool
+    peer_refused: str | None
     peer_durable_seq: int
     peer_applied_seq: int
     quarantined: int
@@ -124,6 +134,42 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     vip_states: Mapping[str, str]
     effects: Mapping[str, str | None]
     """Effect -> why the world is not as the configuration says; None where it is."""
+
+
+AlertLevel = Literal["INFO", "WARNING", "CRITICAL"]
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an operator must know, as it is told.
+
+    id: stable while it holds: class, controller, and key where the class has several. text: what the class is about.
+    formatted: what it is this time. datetime: since when it holds, {"$date": ms since 1970, UTC}.
+    """
+
+    id: str
+    klass: str
+    level: AlertLevel
+    node: Node
+    text: str
+    formatted: str
+    datetime: Mapping[str, int]
+    dismissed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertSource:
+    """Something that an operator must know while it holds; judged on each controller for itself.
+
+    klass: its name. title: one sentence without particulars.
+    holds: facts -> the sentence of this time, None where it does not hold; or key -> sentence, where it may hold of
+    several things at once. Pure. after_s: how long it must have held before it is told.
+    """
+
+    klass: str
+    level: AlertLevel
+    title: str
+    holds: Callable[[ControllerFacts], str | Mapping[str, str] | None]
+    after_s: float = 0.0
 
 
 class Call(Protocol):
@@ -152,6 +198,10 @@ class Call(Protocol):
 
     def methods(self) -> Sequence[Method]:
         """Every method that is loaded."""
+        ...
+
+    def alert_sources(self) -> Sequence[AlertSource]:
+        """Every source of alerts that is loaded."""
         ...
 
     def event_names(self) -> Sequence[str]:
@@ -263,11 +313,15 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class Announcement:
-    """Whenever the answer of `query` changes, its subscribers are told {field: answer}, within a second."""
+    """Whenever the answer of `query` changes, its subscribers are told, within a second.
+
+    field: they are told {field: answer}. Empty: the answer is a list of Structs, each with an `id`, and they are told
+    what was added, changed and removed.
+    """
 
     collection: str
     query: str
-    field: str
+    field: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,3 +339,4 @@ class Plugin:
     needs: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     announces: tuple[Announcement, ...] = ()
+    alerts: tuple[AlertSource, ...] = ()

@@ -11,9 +11,11 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+import msgspec
+
 from middlewared.engine.bus import Bus
 from middlewared.kernel.errors import MiddlewareError
-from middlewared.plugin import Announcement
+from middlewared.plugin import Announcement, Row
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +55,25 @@ class Announcer:
             log.warning("event=not_announced collection=%s why=%r", announcement.collection, str(e))
             return
         known = announcement.collection in self._last
-        if known and self._last[announcement.collection] == answer:
+        before = self._last.get(announcement.collection)
+        if known and before == answer:
             return
         self._last[announcement.collection] = answer
-        if known:
+        if known and announcement.field:
             self._bus.publish(announcement.collection, fields={announcement.field: answer})
+        elif known:
+            self._tell_rows(announcement.collection, _by_id(before), _by_id(answer))
+
+    def _tell_rows(self, collection: str, before: dict[object, Row], after: dict[object, Row]) -> None:
+        for id_ in before.keys() - after.keys():
+            self._bus.publish(collection, msg="removed", id=id_)
+        for id_, row in after.items():
+            if id_ not in before:
+                self._bus.publish(collection, msg="added", id=id_, fields=row)
+            elif before[id_] != row:
+                self._bus.publish(collection, msg="changed", id=id_, fields=row)
+
+
+def _by_id(answer: object) -> dict[object, Row]:
+    rows: list[Row] = msgspec.to_builtins(answer)
+    return {row["id"]: row for row in rows}

@@ -9,13 +9,14 @@ from typing import Literal
 
 import msgspec
 
+from middlewared.engine.alerts import Alerts
 from middlewared.engine.apply import CommittedState
 from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.facts import Node
-from middlewared.plugin import ControllerFacts
+from middlewared.plugin import Alert, ControllerFacts
 from middlewared.ports import Clock
 from middlewared.protocol.replication_owner import Owner, Phase
 
@@ -58,6 +59,7 @@ class ThisController:
         quarantined: Callable[[], int],
         force: Callable[[], None],
         pairing: Pairing,
+        alerts: Alerts,
     ) -> None:
         self.node = build.node
         self._build = build
@@ -70,6 +72,7 @@ class ThisController:
         self._quarantined = quarantined
         self._force = force
         self._pairing = pairing
+        self._alerts = alerts
 
     def facts(self) -> ControllerFacts:
         replica = self._replicator.replica
@@ -94,6 +97,7 @@ class ThisController:
             applied_seq=self._state.applied.seq,
             peer_connected=replica.line.greeted,
             peer_heard=self._peer_heard(now),
+            peer_refused=replica.line.refused,
             peer_durable_seq=owner.acked.seq if owner is not None and owner.acked is not None else 0,
             peer_applied_seq=owner.peer_applied_seq if owner is not None else 0,
             quarantined=self._quarantined(),
@@ -123,6 +127,14 @@ class ThisController:
         """By its heartbeats on the interlink, which a standby sends too; a line that is open may lead nowhere."""
         at = self._tenure.standing.peer_interlink_at if self._tenure.standing is not None else None
         return at is not None and now - at < HEARD_S
+
+    def alerts(self) -> list[Alert]:
+        """What an operator must know of this controller at this moment, oldest first."""
+        return self._alerts.look(self.facts())
+
+    def dismiss_alert(self, id_: str, *, dismissed: bool) -> None:
+        """Have an alert shown as read, on this controller; forgotten when what it tells is over, or at a restart."""
+        self._alerts.dismiss(id_, dismissed=dismissed)
 
     async def force_master(self) -> None:
         """Claim the term whatever the rules would wait for. Raises CallFailed when the voters refuse."""

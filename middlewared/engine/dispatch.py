@@ -242,6 +242,9 @@ class Context:
     def methods(self) -> Sequence[Method]:
         return tuple(self._dispatcher.registry.methods.values())
 
+    def alert_sources(self) -> Sequence[plugin.AlertSource]:
+        return self._dispatcher.registry.alert_sources
+
     def event_names(self) -> Sequence[str]:
         return self._dispatcher.registry.collections
 

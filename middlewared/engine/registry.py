@@ -17,7 +17,7 @@ import msgspec
 from middlewared.kernel.errors import BadPlugin
 from middlewared.kernel.event import Catalogue
 from middlewared.kernel.tenure import TermBegan
-from middlewared.plugin import Announcement, Effect, Method, Noun, Plugin
+from middlewared.plugin import AlertSource, Announcement, Effect, Method, Noun, Plugin
 from middlewared.protocol.params import Parameter, Parameters
 
 GROUP = "middlewared.plugins"
@@ -40,6 +40,7 @@ class Registry:
         self.announcements: tuple[Announcement, ...] = ()
         self.noun_of: dict[str, str] = {}
         self.collections: tuple[str, ...] = ()
+        self.alert_sources: tuple[AlertSource, ...] = ()
         for plugin in plugins:
             self._add(plugin)
         self._check_needs()
@@ -62,6 +63,7 @@ class Registry:
             self.parameters[method.name] = parameters_of(method)
         self.effects += plugin.effects
         self.announcements += plugin.announces
+        self._add_alerts(plugin)
         told = (announcement.collection for announcement in plugin.announces)
         names = (*(noun.name for noun in plugin.nouns), *plugin.events, *told)
         self.collections += tuple(name for name in names if name not in self.collections)
@@ -76,6 +78,12 @@ class Registry:
             if cls.kind in self.noun_of:
                 raise BadPlugin(f"plugin {plugin.name}: event kind {cls.kind} is declared twice")
             self.noun_of[cls.kind] = noun.name
+
+    def _add_alerts(self, plugin: Plugin) -> None:
+        for source in plugin.alerts:
+            if any(source.klass == other.klass for other in self.alert_sources):
+                raise BadPlugin(f"plugin {plugin.name}: there are two sources of the alert {source.klass}")
+            self.alert_sources += (source,)
 
     def _check_needs(self) -> None:
         for plugin, needs in self.needs.items():

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from middlewared.engine.alerts import Alerts
 from middlewared.engine.bus import Bus
 from middlewared.engine.dispatch import Committed, Dispatcher
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import CallFailed, MiddlewareError
 from middlewared.kernel.facts import Node
-from middlewared.plugin import Command, ControllerFacts, Noun, Plugin
+from middlewared.plugin import Alert, Command, ControllerFacts, Noun, Plugin
 from middlewared.ports import Host
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -39,6 +40,7 @@ FACTS = ControllerFacts(
     applied_seq=0,
     peer_connected=False,
     peer_heard=False,
+    peer_refused=None,
     peer_durable_seq=0,
     peer_applied_seq=0,
     quarantined=0,
@@ -63,6 +65,7 @@ class MemoryEngine:
         self.executed: list[tuple[Command, str, str, str]] = []
         self._registry = registry
         self._bus = bus
+        self._alerts = Alerts(self.node, registry.alert_sources)
 
     def facts(self) -> ControllerFacts:
         return self.facts_now
@@ -86,6 +89,12 @@ class MemoryEngine:
 
     async def state_digest(self) -> tuple[int, str]:
         return self.seq, repr(sorted(self.states.items()))
+
+    def alerts(self) -> list[Alert]:
+        return self._alerts.look(self.facts_now)
+
+    def dismiss_alert(self, id_: str, *, dismissed: bool) -> None:
+        self._alerts.dismiss(id_, dismissed=dismissed)
 
     async def force_master(self) -> None:
         raise CallFailed(errno.EPERM, "An engine in memory has no voters")

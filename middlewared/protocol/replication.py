@@ -160,6 +160,7 @@ class Replica:
         if isinstance(frame, frames.Hello):
             self._greet(frame.identity)
         elif isinstance(frame, frames.Refuse):
+            self.line.refused = frame.why
             self.line.act(DropLink(f"the peer refuses: {frame.why}"))
             self._line_down()
         elif not self.line.greeted:
@@ -188,6 +189,7 @@ class Replica:
             self._line_down()
             return
         self.line.greeted = True
+        self.line.refused = None
         if isinstance(self.side, Owner):
             self.side.lead()
 

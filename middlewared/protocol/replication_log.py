@@ -63,11 +63,15 @@ class LogEnds:
 
 
 class Line:
-    """The line to the peer and the actions of the message under way. Frames go nowhere while the line is down."""
+    """The line to the peer and the actions of the message under way. Frames go nowhere while the line is down.
+
+    refused: why the peer closed the line, until it greets again.
+    """
 
     def __init__(self) -> None:
         self.up = False
         self.greeted = False
+        self.refused: str | None = None
         self.actions: list[Action] = []
 
     def act(self, action: Action) -> None:

@@ -237,7 +237,7 @@ class End:
 
     def drop(self, why: str) -> None:
         self._wire.dropped.append(why)
-        self._wire.cut()
+        asyncio.get_running_loop().call_soon(self._wire.close, self)
 
 
 class Wire:
@@ -266,6 +266,11 @@ class Wire:
         if ends is not None:
             for controller, end in zip(self._controllers, ends, strict=True):
                 asyncio.get_running_loop().call_soon(controller.replicator.link_down, end)
+
+    def close(self, end: End) -> None:
+        """One end closes the line: what it sent before arrives before."""
+        if self._ends is not None and end in self._ends:
+            self.cut()
 
     def carry(self, end: End, body: bytes) -> None:
         if self.held:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from itertools import count
 
+import msgspec
 import pytest
 
 from middlewared.engine.announce import Announcer
@@ -16,11 +17,16 @@ from middlewared.protocol.session import Session
 from tests.engine.pair import until
 
 
+class Guest(msgspec.Struct, frozen=True):
+    id: str
+    mood: str
+
+
 class World:
-    """Two announced queries, whose answers the test gives, and a client that hears both."""
+    """Three announced queries, whose answers the test gives, and a client that hears both."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, object] = {"door": "shut", "window": ["dust"]}
+        self.answers: dict[str, object] = {"door": "shut", "window": ["dust"], "guests": []}
         self.asked = 0
         ids = count()
         self.session = Session(id="s", origin="", local_root=True, new_id=lambda: str(next(ids)))
@@ -30,11 +36,12 @@ class World:
             [
                 Announcement(collection="house.door", query="door", field="state"),
                 Announcement(collection="house.window", query="window", field="spots"),
+                Announcement(collection="house.guests", query="guests"),
             ],
             self.ask,
             self.bus,
         )
-        for name in ("house.door", "house.window"):
+        for name in ("house.door", "house.window", "house.guests"):
             self.session.subscribe(name)
 
     async def ask(self, query: str) -> object:
@@ -48,7 +55,7 @@ class World:
         """A whole round of questions."""
         asked = self.asked
         self.announcer.look()
-        await until(lambda: self.asked >= asked + 2)
+        await until(lambda: self.asked >= asked + 3)
         await asyncio.sleep(0)
 
     def told(self) -> list[tuple[str, object]]:
@@ -93,3 +100,19 @@ async def test_a_query_that_fails_is_passed_over_and_its_change_is_told_when_it_
     world.answers["door"], world.answers["window"] = "open", ["dust", "rain"]
     await world.turn()
     assert world.told() == [("house.door", {"state": "open"}), ("house.window", {"spots": ["dust", "rain"]})]
+
+
+async def test_of_a_list_of_things_what_came_what_changed_and_what_went_is_told(world: World) -> None:
+    await world.turn()
+    world.answers["guests"] = [Guest("ada", "glad"), Guest("bob", "glad")]
+    await world.turn()
+    world.answers["guests"] = [Guest("bob", "sad"), Guest("cleo", "glad")]
+    await world.turn()
+    params = [json.loads(frame)["params"] for frame in world.session.outbox]
+    assert sorted((p["msg"], p["id"], p.get("fields", {}).get("mood")) for p in params) == [
+        ("added", "ada", "glad"),
+        ("added", "bob", "glad"),
+        ("added", "cleo", "glad"),
+        ("changed", "bob", "sad"),
+        ("removed", "ada", None),
+    ]

@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from middlewared.engine.alerts import Alerts
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
-from middlewared.plugin import Effect, View
+from middlewared.plugin import AlertSource, Effect, View
 from middlewared.protocol import hub
 from middlewared.protocol import replication_values as values
 from middlewared.shell.clock import SystemClock
@@ -31,7 +32,13 @@ async def light(_: View) -> None:
 class World:
     """A controller, what fenced says to it, and what it asked for."""
 
-    def __init__(self, controller: Controller, build: Build = BUILD, single_term: int | None = None) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        build: Build = BUILD,
+        single_term: int | None = None,
+        sources: Sequence[AlertSource] = (),
+    ) -> None:
         self.controller = controller
         self.forced = 0
         self.joined: list[tuple[str, str, bool]] = []
@@ -49,6 +56,7 @@ class World:
             quarantined=lambda: 4,
             force=self.force,
             pairing=Pairing(open=self.open, join=self.join),
+            alerts=Alerts(build.node, sources),
         )
 
     def force(self) -> None:
@@ -122,6 +130,31 @@ async def test_an_owner_that_was_left_behind_is_master_and_says_why_it_writes_no
     facts = World(pair.b).this.facts()
     assert facts.status == "MASTER"
     assert facts.behind == "answered writes are known to controller A alone; the log here ends at seq 1"
+
+
+async def test_the_other_controller_says_why_a_halted_one_refuses_it_until_it_greets_again(pair: Pair) -> None:
+    why = "two logs differ at seq 1"
+    pair.b.replicator.feed(values.Broken(why))
+    await until(lambda: World(pair.a).this.facts().peer_refused == why)
+    assert not World(pair.a).this.facts().peer_connected
+    pair.wire.connect()
+    await until(lambda: not pair.wire.up)
+    assert World(pair.a).this.facts().peer_refused == why
+    await pair.restart("B")
+    pair.b.stand(1)
+    pair.wire.connect()
+    await until(lambda: World(pair.a).this.facts().peer_connected)
+    assert World(pair.a).this.facts().peer_refused is None
+
+
+async def test_a_controller_tells_its_own_alerts(pair: Pair) -> None:
+    source = AlertSource(klass="Halted", level="CRITICAL", title="halted", holds=lambda facts: facts.why or None)
+    world = World(pair.a, sources=[source])
+    pair.a.replicator.feed(values.Broken("two logs differ"))
+    (alert,) = world.this.alerts()
+    assert (alert.id, alert.formatted, alert.dismissed) == ("Halted-A", "two logs differ", False)
+    world.this.dismiss_alert("Halted-A", dismissed=True)
+    assert world.this.alerts()[0].dismissed
 
 
 async def test_a_halted_controller_is_in_error_and_says_why(pair: Pair) -> None:

@@ -1,0 +1,98 @@
+"""Every alert of this product: class, level, and the condition over this controller's facts.
+
+A new one: a fact in ControllerFacts if it needs one, and an entry here. The sentence says what is so and names what to
+look at; docs/what-if.md says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from middlewared.plugin import AlertSource, ControllerFacts
+
+NOT_IN_SYNC_S = 5.0
+UNREACHABLE_S = 1.0
+
+
+def quarantine(facts: ControllerFacts) -> str | None:
+    if facts.quarantined == 0:
+        return None
+    return f"{facts.quarantined} events lie in quarantine on this controller and wait for a decision"
+
+
+def log_halted(facts: ControllerFacts) -> str | None:
+    return f"This controller has halted: {facts.why}" if facts.status == "ERROR" else None
+
+
+def peer_refuses(facts: ControllerFacts) -> str | None:
+    return f"The other controller refuses this one: {facts.peer_refused}" if facts.peer_refused is not None else None
+
+
+def apply_blocked(facts: ControllerFacts) -> str | None:
+    return f"Nothing more is applied here: {facts.apply_blocked}" if facts.apply_blocked is not None else None
+
+
+def peer_unreachable(facts: ControllerFacts) -> str | None:
+    if not facts.paired or facts.peer_connected or facts.peer_refused is not None:
+        return None
+    heard = "; its heartbeats are heard" if facts.peer_heard else ""
+    return f"The other controller does not answer on the interlink{heard}"
+
+
+def peer_not_in_sync(facts: ControllerFacts) -> str | None:
+    if facts.status != "MASTER" or not facts.peer_connected or len(facts.in_sync) > 1:
+        return None
+    behind = facts.last_seq - facts.peer_durable_seq
+    return f"The other controller is not in sync: it holds {behind} events less than this one"
+
+
+def effects_failing(facts: ControllerFacts) -> Mapping[str, str]:
+    return {name: f"{name}: {why}" for name, why in facts.effects.items() if why is not None}
+
+
+SOURCES = (
+    AlertSource(
+        klass="QuarantineNotEmpty",
+        level="WARNING",
+        title="Events lie in quarantine",
+        holds=quarantine,
+    ),
+    AlertSource(
+        klass="LogHalted",
+        level="CRITICAL",
+        title="A controller has halted: the two logs contradict each other",
+        holds=log_halted,
+    ),
+    AlertSource(
+        klass="PeerRefuses",
+        level="CRITICAL",
+        title="The other controller refuses the line",
+        holds=peer_refuses,
+    ),
+    AlertSource(
+        klass="ApplyBlocked",
+        level="CRITICAL",
+        title="The log holds an event that cannot be applied",
+        holds=apply_blocked,
+    ),
+    AlertSource(
+        klass="PeerUnreachable",
+        level="CRITICAL",
+        title="The other controller is not reached",
+        holds=peer_unreachable,
+        after_s=UNREACHABLE_S,
+    ),
+    AlertSource(
+        klass="PeerNotInSync",
+        level="CRITICAL",
+        title="The other controller is not in sync",
+        holds=peer_not_in_sync,
+        after_s=NOT_IN_SYNC_S,
+    ),
+    AlertSource(
+        klass="EffectFailing",
+        level="WARNING",
+        title="The system is not as the configuration says",
+        holds=effects_failing,
+    ),
+)

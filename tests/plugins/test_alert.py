@@ -1,0 +1,97 @@
+"""The conditions of the alerts, and the methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from middlewared_plugins.alert import plugin as alert
+from middlewared_plugins.alert.sources import SOURCES
+
+from middlewared.engine.dispatch import Dispatcher
+from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
+from tests.plugins.client import Client
+
+HEALTHY = msgspec.structs.replace(
+    FACTS, paired=True, peer_connected=True, peer_heard=True, in_sync=("A", "B"), disks_ok=3, disks_total=3
+)
+World = tuple[Dispatcher, MemoryEngine]
+
+
+@pytest.fixture
+def world() -> World:
+    made, engine, _ = dispatcher(alert)
+    engine.facts_now = HEALTHY
+    return made, engine
+
+
+def classes(**fields: object) -> list[str]:
+    """The classes that hold in a healthy pair but for `fields`."""
+    facts = msgspec.structs.replace(HEALTHY, **fields)
+    return [source.klass for source in SOURCES if source.holds(facts)]
+
+
+def test_a_healthy_pair_and_a_controller_by_itself_have_no_alert() -> None:
+    assert classes() == []
+    assert [source.klass for source in SOURCES if source.holds(FACTS)] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"quarantined": 1}, ["QuarantineNotEmpty"]),
+        ({"status": "ERROR", "peer_connected": False, "peer_heard": False}, ["LogHalted", "PeerUnreachable"]),
+        ({"peer_refused": "the logs differ", "peer_connected": False}, ["PeerRefuses"]),
+        ({"apply_blocked": "seq 5"}, ["ApplyBlocked"]),
+        ({"peer_connected": False}, ["PeerUnreachable"]),
+        ({"in_sync": ("A",)}, ["PeerNotInSync"]),
+        ({"in_sync": ("A",), "status": "BACKUP"}, []),
+        ({"in_sync": ("A",), "peer_connected": False}, ["PeerUnreachable"]),
+        ({"effects": {"hosts": "read-only", "routes": None}}, ["EffectFailing"]),
+    ],
+)
+def test_each_thing_that_an_operator_must_know_has_its_alert(change: dict[str, Any], found: list[str]) -> None:
+    assert classes(**change) == found
+
+
+def test_a_peer_that_is_not_in_sync_is_told_after_five_seconds_and_an_unreachable_one_after_one() -> None:
+    patience = {source.klass: source.after_s for source in SOURCES if source.after_s}
+    assert patience == {"PeerNotInSync": 5.0, "PeerUnreachable": 1.0}
+
+
+async def test_an_alert_is_listed_with_its_controller_dismissed_and_restored(world: World) -> None:
+    api, engine = world
+    engine.facts_now = msgspec.structs.replace(HEALTHY, apply_blocked="seq 5: unknown", wall_ns=7_000_000)
+    admin = Client(api, "FULL_ADMIN")
+    assert await admin.call("alert.list") == [
+        {
+            "id": "ApplyBlocked-A",
+            "klass": "ApplyBlocked",
+            "level": "CRITICAL",
+            "node": "A",
+            "text": "The log holds an event that cannot be applied",
+            "formatted": "Nothing more is applied here: seq 5: unknown",
+            "datetime": {"$date": 7},
+            "dismissed": False,
+        }
+    ]
+    await admin.call("alert.dismiss", "ApplyBlocked-A")
+    assert [a["dismissed"] for a in await admin.call("alert.list")] == [True]
+    await admin.call("alert.restore", "ApplyBlocked-A")
+    assert [a["dismissed"] for a in await admin.call("alert.list")] == [False]
+
+
+async def test_an_alert_that_is_not_there_cannot_be_dismissed(world: World) -> None:
+    told = await Client(world[0], "ALERT_LIST_WRITE").call("alert.dismiss", "Nothing-A")
+    assert told["extra"] == [["id", "there is no alert Nothing-A", 2]]
+
+
+async def test_reading_and_dismissing_need_their_roles(world: World) -> None:
+    assert (await Client(world[0], "ALERT_LIST_READ").call("alert.dismiss", "x"))["errname"] == "EACCES"
+    assert (await Client(world[0], "NOTHING").call("alert.list"))["errname"] == "EACCES"
+
+
+async def test_every_class_is_listed_under_its_category(world: World) -> None:
+    (category,) = await Client(world[0], "ALERT_LIST_READ").call("alert.list_categories")
+    assert [c["id"] for c in category["classes"]] == [source.klass for source in SOURCES]
