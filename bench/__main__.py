@@ -1,6 +1,7 @@
-"""`python -m bench [vip|writes|restarts|api] [--runs N]`: measure, print a table, keep JSON in bench/out/.
+"""`python -m bench [NAME] [--runs N]`: measure, print a table, keep JSON in bench/out/.
 
-Without a name: all of them with small counts. Everything but `api` needs a lab, which is brought up and ended here.
+Without a name: all of them with small counts. vip, writes and restarts need a lab, which is brought up and ended here;
+log and api run on the loopback.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import report, restarts, vip, writes
+from bench import log, report, restarts, vip, writes
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.lab.driver import Pair
 
@@ -23,21 +24,35 @@ ON_A_LAB: dict[str, tuple[Callable[[Pair, int], list[report.Figure]], int, int]]
     "writes": (writes.measure, 1000, 200),
     "restarts": (restarts.measure, 20, 3),
 }
+ALONE: dict[str, tuple[Callable[[int], list[report.Figure]], int, int]] = {
+    "log": (log.measure, 5000, 1000),
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
-    parser.add_argument("name", nargs="?", choices=[*ON_A_LAB, "api"])
+    parser.add_argument("name", nargs="?", choices=[*ON_A_LAB, *ALONE, "api"])
     parser.add_argument("--runs", type=int, help="how many runs; for writes: how many writes")
     args = parser.parse_args()
     try:
-        figures = on_a_lab(args.name, args.runs) if args.name != "api" else []
+        figures = alone(args.name, args.runs)
+        figures += on_a_lab(args.name, args.runs) if args.name in (None, *ON_A_LAB) else []
     except MiddlewareError as e:
         print(f"bench: {e}", file=sys.stderr)
         return 1
     if figures:
         print(report.table(figures))
     return api() if args.name in (None, "api") else 0
+
+
+def alone(name: str | None, runs: int | None) -> list[report.Figure]:
+    figures = []
+    for each, (measure, full, small) in ALONE.items():
+        if name in (None, each):
+            found = measure(runs or (full if name else small))
+            report.keep(each, found)
+            figures += found
+    return figures
 
 
 def on_a_lab(name: str | None, runs: int | None) -> list[report.Figure]:
