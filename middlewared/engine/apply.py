@@ -9,6 +9,7 @@ A record of a kind that this build does not know stops the fold there: it is sto
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -24,6 +25,9 @@ from middlewared.kernel.event import Event, Record, UnknownKind
 log = logging.getLogger(__name__)
 
 State = msgspec.Struct
+
+WRITE_AFTER_S = 0.05
+"""How long state.db may be behind: written at once, it would take the processor from the very next commit."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -44,6 +48,7 @@ class CommittedState:
         self._unapplied: deque[Record] = deque()
         self._dirty: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
+        self._awaited = asyncio.Event()
         self._closed = False
         self.blocked: str | None = None
         self.applied, self.pair_seq = store.applied()
@@ -95,6 +100,7 @@ class CommittedState:
     async def flush(self) -> None:
         """Return when state.db holds what memory holds."""
         while self._writing is not None:
+            self._awaited.set()
             await asyncio.shield(self._writing)
 
     async def digest(self) -> tuple[int, str]:
@@ -131,6 +137,9 @@ class CommittedState:
         names: set[str] = set()
         try:
             while written != self.applied:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(WRITE_AFTER_S):
+                        await self._awaited.wait()
                 names, self._dirty = self._dirty, set()
                 written = self.applied
                 changed = {self._registry.nouns[name]: self.states[name] for name in sorted(names)}
@@ -141,3 +150,4 @@ class CommittedState:
             log.error("event=state_db_behind why=%r", str(e))
         finally:
             self._writing = None
+            self._awaited.clear()

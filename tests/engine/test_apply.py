@@ -54,6 +54,7 @@ async def test_the_file_follows_memory_and_names_the_record_that_it_shows(pair: 
 
 async def test_a_write_of_the_file_that_failed_is_made_up_for_by_the_next_change_of_another_noun(pair: Pair) -> None:
     path = pair.a.directory / "state.db"
+    await pair.a.state.flush()
     rows(path, "CREATE TRIGGER no BEFORE INSERT ON network_configuration BEGIN SELECT RAISE(ABORT, 'no'); END")
     await pair.a.update(domain="lab.example")
     await pair.a.state.flush()
