@@ -78,7 +78,7 @@ class LogStore(LogReader):
                 raise Diverged(f"{self.path}: a record that cannot follow seq {expected.seq} is refused: {why}")
             expected = record.position
         try:
-            with self._writer.begin():
+            with sqlite.transaction(self._writer):
                 records.put(self._writer, group, self._head)
             self._head = records.head(self._readback)
         except sqlite.Failure as e:

@@ -1,4 +1,8 @@
-"""Rows of log.db and the records that they hold: the only statements about table `event` besides the cut's."""
+"""Rows of log.db and the records that they hold: the only statements about table `event` besides the cut's.
+
+What every commit and every walk over the log runs goes straight to the driver: SQLAlchemy's part of a commit would be a
+third of it (docs/log.md has the figures).
+"""
 
 from __future__ import annotations
 
@@ -35,22 +39,24 @@ def put(connection: Connection, records: Sequence[Record], before: Position) -> 
     """Insert `records` after `before`, and note the terms that begin with them."""
     if not records:
         return
-    connection.exec_driver_sql(_INSERT, [msgspec.structs.astuple(record) for record in records])
+    cursor = connection.connection.cursor()
+    cursor.executemany(_INSERT, [msgspec.structs.astuple(record) for record in records])
     last = before.term if before.seq > 0 else None
     for record in records:
         if record.term != last:
-            connection.exec_driver_sql(_INSERT_TERM, (record.term, record.seq))
+            cursor.execute(_INSERT_TERM, (record.term, record.seq))
             last = record.term
 
 
 def head(connection: Connection) -> Position:
-    row = connection.exec_driver_sql(_HEAD).one_or_none()
-    return START if row is None else Position(*row)
+    cursor = connection.connection.cursor()
+    # All of one row: a statement that is not read to its end would keep this connection at an old state of the file.
+    rows = cursor.execute(_HEAD).fetchall()
+    return Position(*rows[0]) if rows else START
 
 
 def since(connection: Connection, path: Path, seq: int, limit: int) -> list[Record]:
     """The records after `seq`, at most `limit`. Raises LogDamaged for a value of the wrong type."""
-    # Straight from the driver: a walk over the whole log would spend a third of its time in SQLAlchemy's rows.
     cursor = connection.connection.cursor()
     cursor.execute(f"{_SELECT} WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))
     return [_record(row, path) for row in cursor.fetchall()]
