@@ -144,6 +144,8 @@ class Daemon:
             cluster_id=self._cluster.cluster_id if self._cluster else "",
             node=boot.node,
             catalogue=self._registry.catalogue.digest(),
+            features=frames.FEATURES,
+            version=__version__,
         )
         head = self._log.head()
         replica = Replica(identity, head, history(self._log), self._state.applied, self._state.pair_seq)

@@ -128,6 +128,7 @@ class _Line(msgspec.Struct, frozen=True):
     version: int
     actor: str
     request_id: str
+    method: str
     time: str
     payload: msgspec.Raw
     hash: str
@@ -146,6 +147,7 @@ def _as_json(record: Record, path: Path) -> bytes:
         version=record.version,
         actor=record.actor,
         request_id=record.request_id,
+        method=record.method,
         time=_time(record.wall_ns),
         payload=msgspec.Raw(record.payload),
         hash=record.hash.hex(),

@@ -34,7 +34,14 @@ class Noted(Event, frozen=True, kw_only=True):
 def notes(count: int, after: Position = START) -> list[Record]:
     records = []
     for n in range(count):
-        stamp = Stamp(term=3, origin="B", actor="admin", request_id=f"r-{n}", wall_ns=1_700_000_000_123_000_000)
+        stamp = Stamp(
+            term=3,
+            origin="B",
+            actor="admin",
+            request_id=f"r-{n}",
+            wall_ns=1_700_000_000_123_000_000,
+            method="test.note" if n > 2 else "",
+        )
         records.append(seal(Noted(text=f"größe {n}"), after, stamp))
         after = records[-1].position
     return records
@@ -95,10 +102,11 @@ def test_show_json_gives_one_object_a_line_with_every_field(run: Run) -> None:
         "version": 1,
         "actor": "admin",
         "request_id": "r-0",
+        "method": "",
         "payload": {"text": "größe 0"},
         "hash": notes(1)[0].hash.hex(),
     }
-    assert [line["seq"] for line in lines] == [1, 2, 3, 4, 5]
+    assert [(line["seq"], line["method"]) for line in lines[2:]] == [(3, ""), (4, "test.note"), (5, "test.note")]
 
 
 def test_show_for_people_names_kind_actor_and_time_with_its_zone(run: Run) -> None:

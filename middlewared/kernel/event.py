@@ -8,7 +8,9 @@ The payload's bytes are made once, by `seal`, and are stored, shipped and hashed
 them: two controllers that hold the same records hold the same bytes.
 
     hash = SHA-256( "mw-ev1" | prev | header | "\\n" | payload )
-    header = JSON [seq, term, origin, kind, version, actor, request_id, wall_ns]
+    header = JSON [seq, term, origin, kind, version, actor, request_id, wall_ns], then method where it is not empty
+
+Records of log format 1 have no method, so what they hash to never changes.
 """
 
 from __future__ import annotations
@@ -46,7 +48,11 @@ START = Position(0, 0, GENESIS_HASH)
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
-    """One line of the log. `wall_ns` is for display only; nothing is decided by it."""
+    """One line of the log. `wall_ns` is for display only; nothing is decided by it.
+
+    method: of the API, that asked for the event; "" where none did, and in all records of log format 1. New fields
+    come last and have a default: a record is an array on the wire and in quarantine, and older ones are shorter.
+    """
 
     seq: int
     term: int
@@ -59,6 +65,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     payload: bytes
     prev: bytes
     hash: bytes
+    method: str = ""
 
     @property
     def position(self) -> Position:
@@ -66,30 +73,32 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Stamp(msgspec.Struct, frozen=True, kw_only=True):
-    """What the shell gives a command's events: who, where, when. Made outside, so that a decision is repeatable."""
+    """What the shell gives a command's events: who, how, where, when. Made outside: a decision is repeatable."""
 
     term: int
     origin: str
     actor: str
     request_id: str
     wall_ns: int
+    method: str = ""
 
 
 def digest(record: Record) -> bytes:
     """The hash that this record must carry, from its own fields."""
-    header = msgspec.json.encode(
-        [
-            record.seq,
-            record.term,
-            record.origin,
-            record.kind,
-            record.version,
-            record.actor,
-            record.request_id,
-            record.wall_ns,
-        ]
-    )
-    return hashlib.sha256(b"".join((_MAGIC, record.prev, header, b"\n", record.payload))).digest()
+    header: list[int | str] = [
+        record.seq,
+        record.term,
+        record.origin,
+        record.kind,
+        record.version,
+        record.actor,
+        record.request_id,
+        record.wall_ns,
+    ]
+    if record.method:
+        header.append(record.method)
+    line = msgspec.json.encode(header)
+    return hashlib.sha256(b"".join((_MAGIC, record.prev, line, b"\n", record.payload))).digest()
 
 
 def seal(event: Event, after: Position, stamp: Stamp) -> Record:
@@ -106,6 +115,7 @@ def seal(event: Event, after: Position, stamp: Stamp) -> Record:
         payload=msgspec.json.encode(event),
         prev=after.hash,
         hash=b"",
+        method=stamp.method,
     )
     return msgspec.structs.replace(unsigned, hash=digest(unsigned))
 

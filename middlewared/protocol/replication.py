@@ -188,8 +188,7 @@ class Replica:
             self.line.drop(why)
             self._line_down()
             return
-        self.line.greeted = True
-        self.line.refused = None
+        self.line.greet(self.identity, identity)
         if isinstance(self.side, Owner):
             self.side.lead()
 

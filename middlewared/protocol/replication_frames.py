@@ -13,12 +13,20 @@ A frame is a 4-byte big-endian length and a msgpack body of at most 1 MiB. Recor
     standby   TAIL    they are these; the end of my log
     both      STALE   your term is old: this one is known here
     both      REFUSE  why this link can carry nothing; the link is closed after it
+
+The peer may be of another build. A new field of a known frame has a default, and an older build passes over it. A new
+frame is sent only to a peer whose HELLO named the feature that it belongs to (NEEDS): the first build closes a line
+on which a frame of another name comes.
+
+This build passes over a frame that it does not know, and counts it. That is safe: nothing rests on a frame having been
+taken. What an APPEND follows stands in it, so what is missing before it shows as a gap; an ACK says what the store
+read back; and everything else is asked for again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, get_args
 
 import msgspec
 
@@ -43,8 +51,17 @@ History: TypeAlias = tuple[TermEnd, ...]
 """Every term of a log, oldest first."""
 
 
+FEATURES: tuple[str, ...] = ()
+"""What this build can do on the line beyond the first build."""
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a controller is to its peer. catalogue: digest of the event kinds known; key_ids: of secrets in events."""
+    """Who a controller is to its peer.
+
+    catalogue: digest of the event kinds known; key_ids: of secrets in events. log_format_min: the format that this log
+    is written in; log_format_max: the newest that this build can read. features: see FEATURES. version: of the
+    product, for display only.
+    """
 
     cluster_id: str
     node: Node
@@ -53,6 +70,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     protocol: int = PROTOCOL
     log_format_min: int = 1
     log_format_max: int = LOG_FORMAT
+    features: tuple[str, ...] = ()
+    version: str = ""
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -116,7 +135,23 @@ class Refuse(msgspec.Struct, frozen=True, tag="refuse"):
 
 Frame: TypeAlias = Hello | Lead | Follow | Match | Append | Ack | Commit | Fetch | Tail | Stale | Refuse
 
+NEEDS: dict[type[Frame], str] = {}
+"""The feature that a peer must have named before a frame of the class is sent; those of the first build need none."""
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """A frame whose name this build does not know."""
+
+    tag: str
+
+
+class _Named(msgspec.Struct, frozen=True):
+    type: str
+
+
 _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+_name: msgspec.msgpack.Decoder[_Named] = msgspec.msgpack.Decoder(_Named)
+_TAGS = frozenset(cls.__struct_config__.tag for cls in get_args(Frame))
 
 
 def encode(frame: Frame) -> bytes:
@@ -124,9 +159,25 @@ def encode(frame: Frame) -> bytes:
     return msgspec.msgpack.encode(frame)
 
 
-def decode(body: bytes) -> Frame:
+def decode(body: bytes) -> Frame | Unknown:
     """Raises msgspec.DecodeError for a body of the wrong form."""
-    return _decoder.decode(body)
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError:
+        tag = _name.decode(body).type
+        if tag in _TAGS:
+            raise
+        return Unknown(tag)
+
+
+def common_features(mine: Identity, theirs: Identity) -> frozenset[str]:
+    """What both ends of the line can do beyond the first build."""
+    return frozenset(mine.features) & frozenset(theirs.features)
+
+
+def may_send(frame: type[Frame], features: frozenset[str]) -> bool:
+    """Whether a peer takes frames of this class. features: the common ones; none before its HELLO was heard."""
+    return frame not in NEEDS or NEEDS[frame] in features
 
 
 def why_refused(mine: Identity, theirs: Identity) -> str | None:

@@ -6,7 +6,7 @@ from collections import deque
 
 from middlewared.kernel.event import Position, Record
 from middlewared.protocol import replication_frames as frames
-from middlewared.protocol.replication_frames import History, TermEnd
+from middlewared.protocol.replication_frames import History, Identity, TermEnd
 from middlewared.protocol.replication_values import Action, Committed, Cut, DropLink, Send, Store
 
 
@@ -65,20 +65,32 @@ class LogEnds:
 class Line:
     """The line to the peer and the actions of the message under way. Frames go nowhere while the line is down.
 
-    refused: why the peer closed the line, until it greets again.
+    peer: who it is, once it has greeted. features: what both ends can do beyond the first build. refused: why the peer
+    closed the line, until it greets again.
     """
 
     def __init__(self) -> None:
         self.up = False
-        self.greeted = False
+        self.peer: Identity | None = None
+        self.features: frozenset[str] = frozenset()
         self.refused: str | None = None
         self.actions: list[Action] = []
+
+    @property
+    def greeted(self) -> bool:
+        return self.peer is not None
+
+    def greet(self, mine: Identity, theirs: Identity) -> None:
+        self.peer = theirs
+        self.features = frames.common_features(mine, theirs)
+        self.refused = None
 
     def act(self, action: Action) -> None:
         self.actions.append(action)
 
     def send(self, frame: frames.Frame) -> None:
-        if self.up:
+        """A frame that the peer does not take goes nowhere: whoever sends it must do without an answer."""
+        if self.up and frames.may_send(type(frame), self.features):
             self.act(Send(frame))
 
     def drop(self, why: str) -> None:
@@ -88,7 +100,9 @@ class Line:
         self.down()
 
     def down(self) -> None:
-        self.up = self.greeted = False
+        self.up = False
+        self.peer = None
+        self.features = frozenset()
 
     def store(self, log: LogEnds, records: tuple[Record, ...]) -> None:
         self.act(Store(records))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections import Counter
 from typing import Protocol
 
 import msgspec
@@ -45,6 +46,7 @@ class PeerLine:
         self._reader = reader
         self._writer = writer
         self._why = "closed by the peer"
+        self._passed_over: Counter[str] = Counter()
 
     def send(self, frame: frames.Frame) -> None:
         """Queue a frame. A peer that does not read is dropped, never waited for."""
@@ -64,8 +66,11 @@ class PeerLine:
         ends.up(self)
         try:
             while True:
-                body = await stream.read_frame(self._reader, frames.MAX_FRAME)
-                ends.got(self, frames.decode(body))
+                frame = frames.decode(await stream.read_frame(self._reader, frames.MAX_FRAME))
+                if isinstance(frame, frames.Unknown):
+                    self._pass_over(frame.tag)
+                else:
+                    ends.got(self, frame)
         except (asyncio.IncompleteReadError, OSError, ssl.SSLError) as e:
             why = self._why if isinstance(e, asyncio.IncompleteReadError) else str(e)
         except (stream.FrameTooLong, msgspec.DecodeError) as e:
@@ -73,7 +78,15 @@ class PeerLine:
         finally:
             self._writer.transport.abort()
             ends.down(self)
+            if self._passed_over:
+                log.warning("event=frames_passed_over counts=%r", dict(self._passed_over))
         return why
+
+    def _pass_over(self, tag: str) -> None:
+        """A newer peer's frame: see replication_frames for why the line goes on."""
+        self._passed_over[tag] += 1
+        if self._passed_over[tag] == 1:
+            log.warning("event=frame_passed_over tag=%r", tag)
 
 
 class PeerLink:

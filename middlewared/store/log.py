@@ -38,6 +38,7 @@ class LogStore(LogReader):
         self._writer = engine.connect()
         self._readback = self._readers.connect()
         self._head = START
+        self._revision = ""
         self._failed: str | None = None
 
     @classmethod
@@ -78,6 +79,8 @@ class LogStore(LogReader):
                 raise Diverged(f"{self.path}: a record that cannot follow seq {expected.seq} is refused: {why}")
             expected = record.position
         try:
+            if self._revision < schema.WITH_METHOD and records.need_method(group):
+                self._widen()
             with sqlite.transaction(self._writer):
                 records.put(self._writer, group, self._head)
             self._head = records.head(self._readback)
@@ -111,6 +114,12 @@ class LogStore(LogReader):
         """Walk the whole log; see verify.verify."""
         return verify(self.path, progress)
 
+    def _widen(self) -> None:
+        """From here on the file is for this build and newer ones only."""
+        with self._writer.begin():
+            schema.migrate(self._writer, "log", schema.WITH_METHOD)
+        self._revision = schema.WITH_METHOD
+
     def _refuse_after_failure(self) -> None:
         if self._failed is not None:
             raise PortFailed("commit the log", self._failed)
@@ -120,7 +129,7 @@ class LogStore(LogReader):
         return PortFailed("commit the log", self._failed)
 
     def _begin(self) -> None:
-        schema.bring_current(self._engine, "log")
+        self._revision = schema.bring_current(self._engine, "log")
         self._head = self.head()
         first = max(self._head.seq - TAIL, 0)
         anchor = self.at(first)

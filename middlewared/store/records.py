@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import ClauseElement, Connection, insert, select
+from sqlalchemy import ClauseElement, Connection, bindparam, insert
 from sqlalchemy.dialects.sqlite import dialect
 
 from middlewared.kernel.errors import LogDamaged
@@ -24,8 +24,11 @@ def _sql(statement: ClauseElement) -> str:
 
 
 _INSERT = _sql(insert(schema.event))
+_FIRST_COLUMNS = [column.name for column in schema.event.columns if column is not schema.event.c.method]
+_INSERT_FIRST = _sql(insert(schema.event).values({name: bindparam(name) for name in _FIRST_COLUMNS}))
 _INSERT_TERM = _sql(insert(schema.term))
-_SELECT = _sql(select(schema.event))
+_SELECT = "SELECT * FROM event"
+"""Every column that the file has, in Record's order. One of the first schema lacks the last, which has a default."""
 _HEAD = "SELECT seq, term, hash FROM event ORDER BY seq DESC LIMIT 1"
 _TERMS = """
     SELECT ended.term, event.seq, event.hash
@@ -36,16 +39,28 @@ _TERMS = """
 
 
 def put(connection: Connection, records: Sequence[Record], before: Position) -> None:
-    """Insert `records` after `before`, and note the terms that begin with them."""
+    """Insert `records` after `before`, and note the terms that begin with them.
+
+    A file of the first schema takes no record with a method: see need_method.
+    """
     if not records:
         return
     cursor = connection.connection.cursor()
-    cursor.executemany(_INSERT, [msgspec.structs.astuple(record) for record in records])
+    rows = [msgspec.structs.astuple(record) for record in records]
+    if need_method(records):
+        cursor.executemany(_INSERT, rows)
+    else:
+        cursor.executemany(_INSERT_FIRST, [row[:-1] for row in rows])
     last = before.term if before.seq > 0 else None
     for record in records:
         if record.term != last:
             cursor.execute(_INSERT_TERM, (record.term, record.seq))
             last = record.term
+
+
+def need_method(records: Sequence[Record]) -> bool:
+    """Whether they can stand only in a file that holds methods."""
+    return any(record.method for record in records)
 
 
 def head(connection: Connection) -> Position:

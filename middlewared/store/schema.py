@@ -3,19 +3,28 @@
 Alembic owns both schemas (`middlewared_migrations`, one directory each). Whether a file is current is one SELECT, so
 alembic, which takes longer to import than everything else here to run, is imported only when there is work for it.
 No migration rewrites an event: old shapes are lifted when they are read (kernel.event.Catalogue).
+
+log.db keeps its first schema until a record is appended that needs the next one. So the build before this one opens
+the log, and goes on with it, for as long as the log's format is one that it can read.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from sqlalchemy import Column, Engine, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.exc import OperationalError
 
 from middlewared.kernel.errors import PortFailed
 
-HEADS = {"log": "0001", "state": "0001"}
+HEADS = {"log": "0002", "state": "0001"}
 """The newest revision of each schema. A test compares it with the migrations."""
+
+OPENED_AT = {"log": "0001", "state": HEADS["state"]}
+"""The revision that a file has at least when it was opened."""
+
+WITH_METHOD = "0002"
+"""From this revision on, log.db holds the method of a record."""
 
 log_metadata = MetaData()
 
@@ -33,6 +42,7 @@ event = Table(
     Column("payload", LargeBinary, nullable=False),
     Column("prev", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+    Column("method", Text, nullable=False, server_default=""),
 )
 """The log. The columns stand in the order of kernel.event.Record."""
 
@@ -86,26 +96,31 @@ DENSE = (
 )
 
 
-def bring_current(engine: Engine, which: Literal["log", "state"]) -> None:
-    """Migrate the file to this build's schema, in one transaction; nothing is done when it is there already.
+def bring_current(engine: Engine, which: Literal["log", "state"]) -> str:
+    """Bring the file to the revision that it is opened at, in one transaction; one that is further is left as it is.
 
-    Raises PortFailed when the file was written by a newer build.
+    Answers the file's revision. Raises PortFailed when the file was written by a newer build.
     """
     found = revision(engine)
-    if found == HEADS[which]:
-        return
     if found is not None and found > HEADS[which]:
         raise PortFailed(f"open {which}.db", f"its schema {found} is newer than {HEADS[which]}, the one known here")
+    if found is not None and found >= OPENED_AT[which]:
+        return found
+    with engine.begin() as connection:
+        migrate(connection, which, OPENED_AT[which])
+    return OPENED_AT[which]
 
+
+def migrate(connection: Connection, which: Literal["log", "state"], to: str) -> None:
+    """Run the migrations up to revision `to`, in the transaction that is under way."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", f"middlewared_migrations:{which}")
     config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
 
 
 def revision(engine: Engine) -> str | None:

@@ -150,7 +150,9 @@ class Controller:
             deadline_s=deadline_s,
         )
         self.engine.groups = []
-        identity = frames.Identity(cluster_id="c", node=node, catalogue=registry.catalogue.digest())
+        identity = frames.Identity(
+            cluster_id="c", node=node, catalogue=registry.catalogue.digest(), features=frames.FEATURES
+        )
         applied = self.state.applied
         self.replica = Replica(identity, self.log.head(), history(self.log), applied, self.state.pair_seq)
         self.replicator = Replicator(
@@ -285,8 +287,9 @@ class Wire:
             self.carry(end, body)
 
     def _arrive(self, end: End, body: bytes) -> None:
-        if self._ends is not None and end in self._ends:
-            end.other.replicator.feed(values.Got(frames.decode(body)))
+        frame = frames.decode(body)
+        if self._ends is not None and end in self._ends and not isinstance(frame, frames.Unknown):
+            end.other.replicator.feed(values.Got(frame))
 
 
 class Pair:

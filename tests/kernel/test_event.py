@@ -80,6 +80,19 @@ def test_the_hash_is_the_documented_one() -> None:
     assert record.hash == hashlib.sha256(b"mw-ev1" + GENESIS_HASH + header + b"\n" + b"{}").digest()
 
 
+def test_a_method_is_the_last_word_of_the_hashed_header() -> None:
+    record = seal(Emptied(), START, msgspec.structs.replace(STAMP, method="box.empty"))
+    header = b'[1,7,"B","box.emptied",1,"admin","r-1",1700000000000000000,"box.empty"]'
+    assert record.hash == hashlib.sha256(b"mw-ev1" + GENESIS_HASH + header + b"\n" + b"{}").digest()
+
+
+def test_a_record_of_the_first_format_is_read_by_both_builds() -> None:
+    record = seal(Emptied(), START, STAMP)
+    written_by_the_first = msgspec.json.encode(msgspec.structs.astuple(record)[:11])
+    assert msgspec.json.decode(written_by_the_first, type=Record) == record
+    assert follows(msgspec.json.decode(written_by_the_first, type=Record), START) is None
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -92,6 +105,7 @@ def test_the_hash_is_the_documented_one() -> None:
         {"wall_ns": 1},
         {"payload": b"{ }"},
         {"hash": bytes(32)},
+        {"method": "box.empty"},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -169,7 +169,9 @@ class World:
 
     def send(self, node: Node, frame: frames.Frame) -> None:
         if self.line_up:
-            self.wire[node].append(frames.decode(frames.encode(frame)))
+            carried = frames.decode(frames.encode(frame))
+            assert not isinstance(carried, frames.Unknown)
+            self.wire[node].append(carried)
 
     def answer(self, record: Record, level: str) -> None:
         if self.answered.get(record.hash) != "pair":

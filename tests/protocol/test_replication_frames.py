@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import msgspec
 import pytest
@@ -128,6 +129,69 @@ def test_a_frame_that_was_cut_short_is_refused(cut: int) -> None:
     body = frames.encode(frames.Append(4, START, RECORDS, 2, 1))
     with pytest.raises(msgspec.DecodeError):
         frames.decode(body[:-cut])
+
+
+# Two builds on one line
+
+OF_THE_FIRST_BUILD = {
+    frames.Hello, frames.Lead, frames.Follow, frames.Match, frames.Append, frames.Ack, frames.Commit, frames.Fetch,
+    frames.Tail, frames.Stale, frames.Refuse,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", get_args(frames.Frame))
+def test_a_frame_goes_to_a_peer_of_the_first_build_only_if_that_build_had_it(frame: type[frames.Frame]) -> None:
+    assert frames.may_send(frame, frozenset()) == (frame in OF_THE_FIRST_BUILD)
+    assert frames.may_send(frame, frozenset(frames.FEATURES))
+
+
+@pytest.mark.parametrize("frame", OF_THE_FIRST_BUILD)
+def test_a_frame_of_the_first_build_has_grown_by_fields_with_a_default_only(frame: type[frames.Frame]) -> None:
+    fields = {field.name: field.required for field in msgspec.structs.fields(frame)}
+    required = {name for name, is_required in fields.items() if is_required}
+    assert (
+        required
+        == {
+            frames.Hello: {"identity"},
+            frames.Lead: {"term"},
+            frames.Follow: {"term", "head", "history"},
+            frames.Match: {"term", "at"},
+            frames.Append: {"term", "prev", "records", "commit_seq", "pair_seq"},
+            frames.Ack: {"term", "head", "applied_seq"},
+            frames.Commit: {"term", "commit_seq", "pair_seq"},
+            frames.Fetch: {"term", "after"},
+            frames.Tail: {"term", "prev", "records", "head"},
+            frames.Stale: {"term"},
+            frames.Refuse: {"why"},
+        }[frame]
+    )
+
+
+def test_only_what_both_ends_named_is_common() -> None:
+    mine = msgspec.structs.replace(A, features=("ask", "digest"))
+    assert frames.common_features(mine, B) == frozenset()
+    assert frames.common_features(mine, msgspec.structs.replace(B, features=("digest", "later"))) == {"digest"}
+
+
+def test_a_frame_that_is_not_known_here_is_named_and_one_of_the_wrong_form_is_an_error() -> None:
+    assert frames.decode(msgspec.msgpack.encode({"type": "later", "term": 1})) == frames.Unknown("later")
+    with pytest.raises(msgspec.DecodeError):
+        frames.decode(msgspec.msgpack.encode({"type": "lead", "term": "one"}))
+    with pytest.raises(msgspec.DecodeError):
+        frames.decode(msgspec.msgpack.encode({"term": 1}))
+
+
+def test_a_newer_peers_fields_are_passed_over() -> None:
+    frame = {"type": "ack", "term": 4, "head": START, "applied_seq": 2, "later": True}
+    assert frames.decode(msgspec.msgpack.encode(frame)) == frames.Ack(4, START, 2)
+
+
+def test_a_record_with_a_method_keeps_it_on_the_wire() -> None:
+    stamp = Stamp(term=1, origin="A", actor="a", request_id="", wall_ns=0, method="test.note")
+    record = seal(Noted(text=""), START, stamp)
+    read = frames.decode(frames.encode(frames.Append(4, START, (record,), 2, 1)))
+    assert isinstance(read, frames.Append)
+    assert read.records == (record,)
 
 
 # Who may be a pair

@@ -7,7 +7,9 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
+import msgspec
 import pytest
 
 from middlewared.config import Interlink
@@ -120,6 +122,27 @@ async def test_the_largest_frame_passes(world: World) -> None:
     assert frames.MAX_FRAME - 50_000 < len(frames.encode(frame)) <= frames.MAX_FRAME
     world.a.send(frame)
     await until(lambda: world.b.frames == [frame])
+
+
+class Later(msgspec.Struct, frozen=True, tag="later"):
+    """A frame that this build does not know."""
+
+
+async def test_a_frame_that_is_not_known_here_is_passed_over_and_counted(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = world.start("A")
+    world.start("B")
+    await world.up()
+    for frame in (Later(), frames.Lead(1), Later(), frames.Lead(2)):
+        world.a.send(cast("frames.Frame", frame))
+    await until(lambda: world.b.frames == [frames.Lead(1), frames.Lead(2)])
+    await world.end(first)
+    await until(lambda: world.b.downs == 1)
+    assert [r.getMessage() for r in caplog.records if "passed_over" in r.getMessage()] == [
+        "event=frame_passed_over tag='later'",
+        "event=frames_passed_over counts={'later': 2}",
+    ]
 
 
 async def test_a_line_that_was_dropped_is_dialled_again_and_what_was_said_before_still_arrives(world: World) -> None:

@@ -90,11 +90,18 @@ def catalogue() -> Catalogue:
 
 @pytest.fixture(scope="session")
 def chain() -> Chain:
-    """chain(count, after=START, term=1): so many records, each filling one of five jars."""
+    """chain(count, after=START, term=1, method=""): so many records, each filling one of five jars."""
 
-    def make(count: int, after: Position = START, term: int = 1) -> list[Record]:
+    def make(count: int, after: Position = START, term: int = 1, method: str = "") -> list[Record]:
         records = []
-        stamp = Stamp(term=term, origin="A", actor="admin", request_id="r-1", wall_ns=1_700_000_000_123_456_789)
+        stamp = Stamp(
+            term=term,
+            origin="A",
+            actor="admin",
+            request_id="r-1",
+            wall_ns=1_700_000_000_123_456_789,
+            method=method,
+        )
         for _ in range(count):
             record = seal(Filled(name=f"jar-{after.seq % 5}", amount=after.seq), after, stamp)
             records.append(record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from middlewared.kernel.errors import LogDamaged, PortFailed
@@ -48,3 +49,12 @@ def test_a_half_line_is_found(tmp_path: Path, chain: Chain) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(PortFailed, match=r"nothing\.log: No such file"):
         list(quarantine.read(tmp_path / "nothing.log"))
+
+
+def test_records_with_and_without_a_method_are_read_from_one_file(tmp_path: Path, chain: Chain) -> None:
+    first = chain(2)
+    second = chain(1, first[-1].position, method="shelf.fill")
+    older = b"".join(msgspec.json.encode(msgspec.structs.astuple(record)[:11]) + b"\n" for record in first)
+    path = tmp_path / "x.log"
+    path.write_bytes(older + quarantine.line(second[0]))
+    assert list(quarantine.read(path)) == first + second
