@@ -235,7 +235,8 @@ class Owner:
             self._wish(now)
         if self._notice_at is not None and now >= self._notice_at:
             self._notice_at = None
-            if self._streaming:
+            # Before its first ACK the standby may be setting a tail aside and follows nothing; that ACK asks again.
+            if self._streaming and self.acked is not None:
                 self.line.send(frames.Commit(self.term, self.log.committed.seq, self.log.pair_seq))
 
     # --- streaming ---

@@ -448,6 +448,27 @@ def test_a_forced_owner_sets_the_others_writes_aside() -> None:
     check(world)
 
 
+def test_a_standby_that_takes_long_to_set_a_tail_aside_is_told_nothing_meanwhile() -> None:
+    world = pair()
+    world.cut_line()
+    world.nodes["A"].propose("x")
+    world.run(0.01)
+    world.term += 1
+    world.owner = "B"
+    world.nodes["B"].feed(values.Owning(term=world.term, record=world.record, hash_here=None, forced=True))
+    world.nodes["A"].feed(values.Standing(world.term))
+    world.run(0.5)
+    world.delays_s = (0.3,)
+    world.open_line()
+    world.run(0.1)
+    world.nodes["B"].propose("y")
+    world.run(3.0)
+    assert [r.request_id for r in world.nodes["A"].log.quarantine] == ["x"]
+    assert world.line_up, "the line was never dropped"
+    assert world.nodes["A"].applied == world.nodes["B"].log.head()
+    check(world)
+
+
 def test_a_tail_that_was_answered_at_pair_is_never_cut() -> None:
     world = pair()
     world.nodes["A"].propose("x")
