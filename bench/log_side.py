@@ -55,7 +55,7 @@ class LogSide:
         keys = Keys(data, node)
         assert keys.cluster is not None
         self.log = LogStore.open(data / "log.db")
-        store, _ = open_state(data / "state.db", self.log, plugins.nouns.values())
+        store = open_state(data / "state.db", self.log, plugins.catalogue, plugins.nouns.values()).store
         self.state = CommittedState(plugins, store)
         at = self.state.applied.seq
         while batch := self.log.since(at, _BATCH):

@@ -35,7 +35,7 @@ from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator, history
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import BadBootFile, CallFailed, Refused
-from middlewared.kernel.event import START, Position
+from middlewared.kernel.event import Position
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Noun
@@ -55,6 +55,7 @@ from middlewared.shell.websocket import ApiServer
 from middlewared.store.lock import DataDirectory
 from middlewared.store.log import LogStore
 from middlewared.store.rebuild import open_state, rebuild
+from middlewared.store.rows import words
 from middlewared.store.state import StateStore
 
 log = logging.getLogger(__name__)
@@ -126,12 +127,12 @@ class Daemon:
 
     def _open_state(self) -> StateStore:
         path, nouns = self._data / "state.db", list(self._registry.nouns.values())
-        store, why = open_state(path, self._log, nouns)
-        if self._log.head() == START or store.applied().position != START:
-            return store
-        log.warning("event=state_rebuilt why=%r", why or "there was no state.db")
-        store.close()
-        return self._rebuilt_state(None)
+        store, why, difference = open_state(path, self._log, self._registry.catalogue, nouns)
+        if why is not None:
+            log.warning("event=state_rebuilt why=%r", why)
+        if difference is not None:
+            log.error("event=state_differs with=log %s", words(difference))
+        return store
 
     def _rebuilt_state(self, upto: int | None) -> StateStore:
         path, nouns = self._data / "state.db", list(self._registry.nouns.values())

@@ -196,6 +196,7 @@ def _rebuild(args: argparse.Namespace) -> None:
     from middlewared.store.lock import DataDirectory
     from middlewared.store.log import LogStore
     from middlewared.store.rebuild import rebuild
+    from middlewared.store.rows import words
 
     path = _log_path(args.db, args)
     plugins = registry.load()
@@ -209,5 +210,7 @@ def _rebuild(args: argparse.Namespace) -> None:
             log.close()
     compared = {None: "there was none to compare it with", False: "the old one was equal", True: "the old one differed"}
     print(f"{state}: made from the log up to seq {made.applied.seq}, digest {made.digest}; {compared[made.differed]}")
+    if made.difference is not None:
+        print(f"first difference (here: the old file): {words(made.difference)}")
     if made.blocked is not None:
         raise PortFailed(f"apply what comes after seq {made.applied.seq}", made.blocked)

@@ -3,6 +3,10 @@
 What is in memory is what queries see. state.db follows a moment later, the newest state of each noun at a time: it can
 always be made again from the log, so nothing waits for it.
 
+The digest of the projected rows is known at exact points: whenever the fold passes a multiple of CHECKPOINT_EVENTS, so
+that both controllers know it at the same seqs, and wherever it was asked for. A point keeps the states of the nouns
+that changed since the point before; projecting them is the work of the thread that writes state.db.
+
 A record of a kind that this build does not know stops the fold there: it is stored, not applied, and `blocked` says so.
 """
 
@@ -19,8 +23,10 @@ import msgspec
 
 from middlewared.engine.outside import Projections, Threads, one_thread
 from middlewared.engine.registry import Registry
+from middlewared.kernel.digest import CHECKPOINT_EVENTS
 from middlewared.kernel.errors import MiddlewareError, NoRole
-from middlewared.kernel.event import Event, Record, UnknownKind
+from middlewared.kernel.event import Event, Position, Record, UnknownKind
+from middlewared.plugin import Noun
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +44,28 @@ class Change(msgspec.Struct, frozen=True):
     noun: str | None
 
 
+class _Point:
+    """The fold at `position`. told: whether on_digest hears of it."""
+
+    __slots__ = ("changed", "position", "shown", "told")
+
+    def __init__(self, position: Position, changed: dict[Noun[Any], Any]) -> None:
+        self.position = position
+        self.changed = changed
+        self.told = False
+        self.shown: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+
+
+def _nobody(seq: int, digest: str) -> None:
+    """Nobody wants to know the digest."""
+
+
 class CommittedState:
-    """Folds committed records into the nouns' states and keeps state.db behind them."""
+    """Folds committed records into the nouns' states and keeps state.db behind them.
+
+    shown: (seq, digest) of the newest rows. on_digest: hears of the digest at each point that both controllers know,
+    and where `mark` asked for it.
+    """
 
     def __init__(self, registry: Registry, store: Projections, threads: Threads = one_thread) -> None:
         self._registry = registry
@@ -47,11 +73,16 @@ class CommittedState:
         self._thread = threads("state.db")
         self._unapplied: deque[Record] = deque()
         self._dirty: set[str] = set()
+        self._points: deque[_Point] = deque()
+        self._marks: set[int] = set()
         self._writing: asyncio.Task[None] | None = None
         self._awaited = asyncio.Event()
         self._closed = False
+        self.on_digest: Callable[[int, str], None] = _nobody
         self.blocked: str | None = None
         self.applied, self.pair_seq = store.applied()
+        self._written = self.applied
+        self.shown = (self.applied.seq, store.digest)
         self.states: dict[str, Any] = store.load(list(registry.nouns.values()))
 
     def follow(self, records: Iterable[Record]) -> None:
@@ -91,11 +122,26 @@ class CommittedState:
                 break
             self._unapplied.popleft()
             self.applied = record.position
+            self._passed(changes[-1])
         self.pair_seq = max(self.pair_seq, min(pair_seq, self.applied.seq))
-        self._dirty |= {change.noun for change in changes if change.noun is not None}
-        if changes and self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+        if changes:
+            self._wake_writer()
         return changes
+
+    def _passed(self, change: Change) -> None:
+        if change.noun is not None:
+            self._dirty.add(change.noun)
+        if self.applied.seq % CHECKPOINT_EVENTS == 0 or self.applied.seq in self._marks:
+            self._point().told = True
+
+    def mark(self, seq: int) -> None:
+        """Have on_digest told the digest at exactly `seq`; nothing is told when the fold is beyond it already."""
+        self._marks = {mark for mark in self._marks if mark > self.applied.seq}
+        if seq == self.applied.seq:
+            self._point().told = True
+            self._wake_writer()
+        elif seq > self.applied.seq:
+            self._marks.add(seq)
 
     async def flush(self) -> None:
         """Return when state.db holds what memory holds."""
@@ -104,15 +150,15 @@ class CommittedState:
             await asyncio.shield(self._writing)
 
     async def digest(self) -> tuple[int, str]:
-        """(applied seq, digest of every projected row) of state.db. Raises NoRole while the daemon ends."""
+        """(applied seq, digest of every projected row) of this moment. Raises NoRole while the daemon ends."""
         if self._closed:
             raise NoRole("This controller is beginning anew")
-        await self.flush()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._digest)
-
-    def _digest(self) -> tuple[int, str]:
-        nouns = list(self._registry.nouns.values())
-        return self._store.applied().position.seq, self._store.digest(nouns)
+        if self.shown[0] == self.applied.seq:
+            return self.shown
+        point = self._point()
+        self._wake_writer()
+        self._awaited.set()
+        return await asyncio.shield(point.shown)
 
     async def replace(self, make: Callable[[], Projections]) -> None:
         """Let go of state.db, have it made again, and take it over. What was to be applied is forgotten."""
@@ -120,6 +166,8 @@ class CommittedState:
         self._store.close()
         self._store = store = await asyncio.get_running_loop().run_in_executor(self._thread, make)
         self.applied, self.pair_seq = store.applied()
+        self._written = self.applied
+        self.shown = (self.applied.seq, store.digest)
         self._unapplied.clear()
         self._dirty.clear()
         self.states = store.load(list(self._registry.nouns.values()))
@@ -131,23 +179,49 @@ class CommittedState:
         self._thread.shutdown()
         self._store.close()
 
+    def _point(self) -> _Point:
+        """A point at the present place of the fold."""
+        if not self._points or self._points[-1].position != self.applied:
+            names, self._dirty = self._dirty, set()
+            changed = {self._registry.nouns[name]: self.states[name] for name in sorted(names)}
+            self._points.append(_Point(self.applied, changed))
+        return self._points[-1]
+
+    def _wake_writer(self) -> None:
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
-        written = None
-        names: set[str] = set()
         try:
-            while written != self.applied:
+            while self._points or self._written != self.applied:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(WRITE_AFTER_S):
                         await self._awaited.wait()
-                names, self._dirty = self._dirty, set()
-                written = self.applied
-                changed = {self._registry.nouns[name]: self.states[name] for name in sorted(names)}
-                await loop.run_in_executor(self._thread, self._store.apply, changed, written, self.pair_seq)
-        except MiddlewareError as e:
-            # The next change writes these nouns too: the file must never name a record whose rows it lacks.
-            self._dirty |= names
-            log.error("event=state_db_behind why=%r", str(e))
+                self._awaited.clear()
+                self._point()
+                points, self._points = list(self._points), deque()
+                self._tell(points, await loop.run_in_executor(self._thread, self._project, points))
+                last = points[-1].position
+                try:
+                    await loop.run_in_executor(self._thread, self._store.write, last, self.pair_seq)
+                except MiddlewareError as e:
+                    # The rows stay noted as unwritten: the next change writes them too.
+                    log.error("event=state_db_behind why=%r", str(e))
+                    if not self._points:
+                        break
+                else:
+                    self._written = last
         finally:
             self._writing = None
             self._awaited.clear()
+
+    def _project(self, points: list[_Point]) -> list[str]:
+        return [self._store.project(point.changed) for point in points]
+
+    def _tell(self, points: list[_Point], digests: list[str]) -> None:
+        for point, digest in zip(points, digests, strict=True):
+            self.shown = (point.position.seq, digest)
+            point.shown.set_result(self.shown)
+            if point.told:
+                self.on_digest(point.position.seq, digest)

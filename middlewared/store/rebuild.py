@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,8 @@ from middlewared.plugin import Noun
 from middlewared.store import sqlite
 from middlewared.store.reader import LogReader
 from middlewared.store.records import check_chain
-from middlewared.store.state import Applied, StateStore, applied_in
+from middlewared.store.rows import Difference, Rows
+from middlewared.store.state import Applied, RowsChanged, StateStore, applied_in
 
 _BATCH = 2048
 
@@ -28,33 +29,56 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
     """applied: the last record that is folded in. digest: of the new rows.
 
     differed: whether the old file showed other rows at the same record; None where it could not be compared.
-    blocked: why the fold ended before its end, None if it did not.
+    difference: the first of them; `here` is the old file. blocked: why the fold ended early, None if it did not.
     """
 
     applied: Position
     digest: str
     differed: bool | None
+    difference: Difference | None
     blocked: str | None
 
 
-def open_state(path: Path, log: LogReader, nouns: Iterable[Noun[Any]]) -> tuple[StateStore, str | None]:
-    """Open state.db; one that cannot be used is replaced by a new one, at the log's beginning, with the reason.
+class _Old(NamedTuple):
+    applied: Applied
+    rows: Rows
+
+
+class Opened(NamedTuple):
+    """why: the reason for which the projections were made again from the log; None where they were as they must be."""
+
+    store: StateStore
+    why: str | None
+    difference: Difference | None
+
+
+def open_state(path: Path, log: LogReader, catalogue: Catalogue, nouns: Iterable[Noun[Any]]) -> Opened:
+    """Open state.db; one that is missing or cannot be believed is made again from the log.
 
     Raises LogDamaged when state.db proves that the log lost records, PortFailed when it cannot be written.
     """
     nouns = list(nouns)
+    difference = None
     try:
         store = StateStore.open(path, nouns)
+    except RowsChanged as e:
+        why = str(e)
+        difference = rebuild(log, path, catalogue, nouns).difference
     except LogDamaged as e:
         why = str(e)
+        sqlite.remove(path)
+        rebuild(log, path, catalogue, nouns)
     else:
-        stale = contradiction(store.applied().position, log)
-        if stale is None:
-            return store, None
+        at = store.applied().position
+        stale = contradiction(at, log)
+        if stale is None and (at != START or log.head() == START):
+            return Opened(store, None, None)
         store.close()
-        why = stale
-    sqlite.remove(path)
-    return StateStore.open(path, nouns), why
+        why = stale or "there was no state.db"
+        if stale is not None:
+            sqlite.remove(path)
+        rebuild(log, path, catalogue, nouns)
+    return Opened(StateStore.open(path, nouns), why, difference)
 
 
 def contradiction(applied: Position, log: LogReader) -> str | None:
@@ -101,23 +125,28 @@ def rebuild(
     Raises LogDamaged for a log that is not intact, or that the old file proves to have lost records.
     """
     nouns = list(nouns)
-    old, old_digest = _look_at(path, nouns)
+    old = _look_at(path, nouns)
     end = log.head().seq
-    if upto is None and old is not None and old.position != START and contradiction(old.position, log) is None:
-        upto = old.position.seq
+    if upto is None and old is not None and old.applied.position != START:
+        upto = old.applied.position.seq if contradiction(old.applied.position, log) is None else None
     applied, states, blocked = fold(log, catalogue, nouns, end if upto is None else min(upto, end), progress)
-    pair_seq = min(old.pair_seq, applied.seq) if old is not None else 0
+    pair_seq = min(old.applied.pair_seq, applied.seq) if old is not None else 0
     unnamed = path.with_name(path.name + ".new")
     sqlite.remove(unnamed)
     store = StateStore.open(unnamed, nouns)
     try:
         store.apply({noun: states[noun.name] for noun in nouns}, applied, pair_seq)
-        digest = store.digest(nouns)
     finally:
         store.close()
     _swap(unnamed, path)
-    differed = old_digest != digest if old is not None and old.position == applied else None
-    return Rebuilt(applied=applied, digest=digest, differed=differed, blocked=blocked)
+    comparable = old is not None and old.applied.position == applied
+    return Rebuilt(
+        applied=applied,
+        digest=store.digest,
+        differed=old.rows.digest != store.digest if old is not None and comparable else None,
+        difference=old.rows.first_difference(store.rows) if old is not None and comparable else None,
+        blocked=blocked,
+    )
 
 
 def fold(
@@ -157,18 +186,20 @@ def _why_blocked(record: Record, error: UnknownKind | msgspec.ValidationError) -
     return f"seq {record.seq}: its payload is no {record.kind}: {error}"
 
 
-def _look_at(path: Path, nouns: list[Noun[Any]]) -> tuple[Applied | None, str | None]:
-    """How far the file at `path` is and the digest of its rows; (None, None) when it cannot be used."""
+def _look_at(path: Path, nouns: list[Noun[Any]]) -> _Old | None:
+    """What the file at `path` shows, whether it was written so or not; None when it cannot be used."""
     if not path.exists():
-        return None, None
+        return None
     try:
         store = StateStore.open(path, nouns)
+    except RowsChanged as e:
+        return _Old(e.applied, e.rows)
     except LogDamaged:
-        return None, None
+        return None
     try:
-        return store.applied(), store.digest(nouns)
+        return _Old(store.applied(), store.rows)
     except LogDamaged:
-        return None, None
+        return None
     finally:
         store.close()
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from middlewared.kernel.errors import PortFailed
 
-HEADS = {"log": "0002", "state": "0001"}
+HEADS = {"log": "0002", "state": "0002"}
 """The newest revision of each schema. A test compares it with the migrations."""
 
 OPENED_AT = {"log": "0001", "state": HEADS["state"]}
@@ -77,8 +77,11 @@ applied = Table(
     Column("term", Integer, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("pair_seq", Integer, nullable=False),
+    Column("digest", Text, nullable=False, server_default=""),
+    Column("shape", Text, nullable=False, server_default=""),
 )
-"""One row: the record up to which the log is folded into the projections, and the last seq known durable on both."""
+"""One row: the record up to which the log is folded into the projections, the last seq known durable on both, and the
+digest of all rows with the shape of the tables that it speaks of (kernel.digest); "" where an older build wrote it."""
 
 NO_DELETE = (
     "CREATE TRIGGER event_no_delete BEFORE DELETE ON event "

@@ -1,27 +1,28 @@
 """state.db: the projections, one table a noun, and how far the log is folded into them.
 
-Rows and that position change in one transaction, so the file always shows one point of the log. It is written with
-synchronous=NORMAL: a power loss may take it back to an earlier point, never to a mixed one, and what is missing is
-folded again. Deleting it loses nothing that the log does not hold.
+Rows, that position and the digest of the rows change in one transaction, so the file always shows one point of the log
+and says what it must show. It is written with synchronous=NORMAL: a power loss may take it back to an earlier point,
+never to a mixed one, and what is missing is folded again. Deleting it loses nothing that the log does not hold.
+
+The digest is kept up from the rows that change. At every open it is made from all rows and compared with the one that
+was stored beside them: a file that was changed by anything else is noticed before it is believed.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, Engine, Table, delete, insert, select, tuple_, update
+from sqlalchemy import Row as SqlRow
 from sqlalchemy.dialects.sqlite import dialect
 
 from middlewared.kernel.errors import BadPlugin, LogDamaged
 from middlewared.kernel.event import START, Position
 from middlewared.plugin import Noun, Row
 from middlewared.store import schema, sqlite
-
-Key = tuple[object, ...]
+from middlewared.store.rows import Key, Rows, shape_of
 
 
 class Applied(NamedTuple):
@@ -31,28 +32,43 @@ class Applied(NamedTuple):
     pair_seq: int
 
 
-class StateStore:
-    """The open state.db. Synchronous; `apply` belongs to one thread, the rest to any."""
+class RowsChanged(LogDamaged):
+    """The rows in the file are not those that were written there. rows: what it shows; applied: what it claims."""
 
-    def __init__(self, path: Path, engine: Engine) -> None:
+    def __init__(self, path: Path, rows: Rows, applied: Applied, stored: str) -> None:
+        super().__init__(str(path), 0, f"its rows give the digest {rows.digest}, but {stored} was written with them")
+        self.rows = rows
+        self.applied = applied
+
+
+class StateStore:
+    """The open state.db. Synchronous; `project` and `write` belong to one thread, the rest to any.
+
+    rows: the projections in memory; the file follows them. shape: names the tables (kernel.digest.shape).
+    """
+
+    def __init__(self, path: Path, engine: Engine, nouns: Iterable[Noun[Any]]) -> None:
         self.path = path
+        tables = [noun.table for noun in nouns]
+        self.rows = Rows(tables)
+        self.shape = shape_of(tables)
         self._engine = engine
         self._readers = sqlite.reader(path)
-        self._rows: dict[str, dict[Key, Row]] = {}
 
     @classmethod
     def open(cls, path: Path, nouns: Iterable[Noun[Any]]) -> StateStore:
         """Open the projections of `nouns` at `path`; a new file begins with every noun's initial state.
 
-        Raises LogDamaged when the file cannot be used for these nouns (it can be deleted), PortFailed when it cannot
-        be opened or written, BadPlugin for a noun whose table has no primary key.
+        Raises LogDamaged when the file cannot be used for these nouns (it can be deleted), RowsChanged when its rows
+        are not those that were written, PortFailed when it cannot be opened or written, BadPlugin for a noun whose
+        table has no primary key.
         """
         nouns = list(nouns)
         for noun in nouns:
             if not noun.table.primary_key.columns:
                 raise BadPlugin(f"noun {noun.name}: its table {noun.table.name} has no primary key")
         with sqlite.sentences(path, f"open {path}"):
-            store = cls(path, sqlite.writer(path, "NORMAL"))
+            store = cls(path, sqlite.writer(path, "NORMAL"), nouns)
             try:
                 schema.bring_current(store._engine, "state")
                 with store._engine.begin() as connection:
@@ -66,18 +82,35 @@ class StateStore:
         self._readers.dispose()
         self._engine.dispose()
 
-    def apply(self, changed: Mapping[Noun[Any], Any], applied: Position, pair_seq: int) -> None:
-        """Project the new states of the nouns that changed; everything up to `applied` is in them.
+    def project(self, changed: Mapping[Noun[Any], Any]) -> str:
+        """Take the new states of the nouns that changed into `rows`. Returns the digest."""
+        for noun, state in changed.items():
+            self.rows.replace(noun.table.name, noun.project(state))
+        return self.rows.digest
 
-        Raises PortFailed or LogDamaged; the file then holds what it held before.
+    def write(self, applied: Position, pair_seq: int) -> None:
+        """Bring the file to what `rows` holds; everything up to `applied` is in them.
+
+        Raises PortFailed or LogDamaged; the file then holds what it held before, and the next write makes up for it.
         """
-        rows = {noun: _by_key(noun.table, noun.project(state)) for noun, state in changed.items()}
-        values = {"seq": applied.seq, "term": applied.term, "hash": applied.hash, "pair_seq": pair_seq}
+        values = {
+            "seq": applied.seq,
+            "term": applied.term,
+            "hash": applied.hash,
+            "pair_seq": pair_seq,
+            "digest": self.rows.digest,
+            "shape": self.shape,
+        }
         with sqlite.sentences(self.path, "write the projections"), self._engine.begin() as connection:
-            for noun, after in rows.items():
-                _replace(connection, noun.table, self._rows[noun.name], after)
+            for name, changes in self.rows.unwritten.items():
+                _write(connection, self.rows.table(name), changes)
             connection.execute(update(schema.applied).values(values))
-        self._rows.update({noun.name: after for noun, after in rows.items()})
+        self.rows.written()
+
+    def apply(self, changed: Mapping[Noun[Any], Any], applied: Position, pair_seq: int) -> None:
+        """`project`, then `write`."""
+        self.project(changed)
+        self.write(applied, pair_seq)
 
     def applied(self) -> Applied:
         with sqlite.sentences(self.path, "read the projections"):
@@ -88,37 +121,31 @@ class StateStore:
         with sqlite.sentences(self.path, "read the projections"), self._readers.connect() as connection:
             return {noun.name: noun.restore(_rows_of(connection, noun.table)) for noun in nouns}
 
-    def digest(self, nouns: Iterable[Noun[Any]]) -> str:
-        """SHA-256 over every row of the nouns' tables, in hex: equal on two controllers that show the same state.
-
-        Rows count by their content alone: neither their order nor anything of SQLite's own is in it.
-        """
-        total = hashlib.sha256()
-        with sqlite.sentences(self.path, "read the projections"), self._readers.connect() as connection:
-            for table in sorted((noun.table for noun in nouns), key=lambda table: table.name):
-                columns = sorted(str(column.name) for column in table.columns)
-                total.update(msgspec.json.encode([str(table.name), columns]) + b"\n")
-                rows = _rows_of(connection, table)
-                lines = sorted(msgspec.json.encode([row[name] for name in columns], order="sorted") for row in rows)
-                total.update(b"".join(line + b"\n" for line in lines))
-        return total.hexdigest()
+    @property
+    def digest(self) -> str:
+        """Of every row (kernel.digest), in hex: equal on two controllers that show the same state."""
+        return self.rows.digest
 
     def _begin(self, connection: Connection, nouns: list[Noun[Any]]) -> None:
-        fresh = connection.execute(select(schema.applied)).one_or_none() is None
+        row = connection.execute(select(schema.applied)).one_or_none()
         for noun in nouns:
-            if fresh:
+            if row is None:
                 # The tables of other people's plugins are in no revision of ours.
                 noun.table.create(connection, checkfirst=True)
             _check_table(connection, noun.table, self.path)
-            rows = _by_key(noun.table, _rows_of(connection, noun.table))
-            if fresh:
-                initial = _by_key(noun.table, noun.project(noun.initial))
-                _replace(connection, noun.table, rows, initial)
-                rows = initial
-            self._rows[noun.name] = rows
-        if fresh:
-            at = {"id": 1, "seq": START.seq, "term": START.term, "hash": START.hash, "pair_seq": 0}
-            connection.execute(insert(schema.applied), at)
+            self.rows.load(noun.table.name, _rows_of(connection, noun.table))
+        if row is None:
+            self._begin_anew(connection, nouns)
+        elif row.shape == self.shape and row.digest != self.digest:
+            raise RowsChanged(self.path, self.rows, _as_applied(row), row.digest)
+
+    def _begin_anew(self, connection: Connection, nouns: list[Noun[Any]]) -> None:
+        self.project({noun: noun.initial for noun in nouns})
+        for name, changes in self.rows.unwritten.items():
+            _write(connection, self.rows.table(name), changes)
+        self.rows.written()
+        at = {"id": 1, "seq": START.seq, "term": START.term, "hash": START.hash, "pair_seq": 0}
+        connection.execute(insert(schema.applied), at | {"digest": self.digest, "shape": self.shape})
 
 
 def applied_in(path: Path) -> Applied:
@@ -134,8 +161,10 @@ def applied_in(path: Path) -> Applied:
 def _applied(engine: Engine) -> Applied:
     with engine.connect() as connection:
         row = connection.execute(select(schema.applied)).one_or_none()
-    if row is None:
-        return Applied(START, 0)
+    return Applied(START, 0) if row is None else _as_applied(row)
+
+
+def _as_applied(row: SqlRow[Any]) -> Applied:
     return Applied(Position(row.seq, row.term, row.hash), row.pair_seq)
 
 
@@ -160,15 +189,10 @@ def _rows_of(connection: Connection, table: Table) -> list[Row]:
     return [{str(name): value for name, value in row._mapping.items()} for row in rows]
 
 
-def _by_key(table: Table, rows: Iterable[Row]) -> dict[Key, Row]:
-    key = [column.name for column in table.primary_key.columns]
-    return {tuple(row[name] for name in key): row for row in rows}
-
-
-def _replace(connection: Connection, table: Table, before: dict[Key, Row], after: dict[Key, Row]) -> None:
-    gone = [key for key, row in before.items() if after.get(key) != row]
-    new = [row for key, row in after.items() if before.get(key) != row]
+def _write(connection: Connection, table: Table, changes: Mapping[Key, Row | None]) -> None:
+    gone = [key for key, row in changes.items() if row is None]
+    new = [dict(row) for row in changes.values() if row is not None]
     for key in gone:
         connection.execute(delete(table).where(tuple_(*table.primary_key.columns) == key))
     if new:
-        connection.execute(insert(table), [dict(row) for row in new])
+        connection.execute(insert(table).prefix_with("OR REPLACE"), new)

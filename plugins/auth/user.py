@@ -85,7 +85,7 @@ table = Table(
     "user_account",
     MetaData(),
     Column("username", String, primary_key=True),
-    Column("password_hash", String, nullable=False),
+    Column("password_hash", String, nullable=False, info={"secret": True}),
     Column("roles", JSON, nullable=False),
 )
 

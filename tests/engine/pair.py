@@ -214,7 +214,8 @@ class Controller:
     # --- state.db, as the daemon keeps it ---
 
     def _open_state(self) -> StateStore:
-        return open_state(self.directory / "state.db", self.log, self.registry.nouns.values())[0]
+        nouns = self.registry.nouns.values()
+        return open_state(self.directory / "state.db", self.log, self.registry.catalogue, nouns).store
 
     async def _cut(self, at: Position, count: int, applied: bool) -> None:
         self.quarantined += count

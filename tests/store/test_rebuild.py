@@ -19,6 +19,7 @@ from middlewared.kernel.event import START, Catalogue, Event, Position, Record, 
 from middlewared.plugin import Noun
 from middlewared.store.log import LogStore
 from middlewared.store.rebuild import check_beside, contradiction, open_state, rebuild
+from middlewared.store.rows import Difference
 from middlewared.store.state import Applied, StateStore
 
 Chain = Callable[..., list[Record]]
@@ -68,7 +69,7 @@ def test_a_rebuilt_state_equals_the_one_that_was_applied_step_by_step(
         store = StateStore.open(path, [shelf])
         applied = records[:part]
         apply_all(store, shelf, catalogue, applied, 5)
-        states, before = store.load([shelf]), store.digest([shelf])
+        states, before = store.load([shelf]), store.digest
         store.close()
         made = rebuild(log, path, catalogue, [shelf], upto=len(applied))
         assert made.digest == before
@@ -117,7 +118,27 @@ def test_a_row_that_the_log_does_not_explain_is_told(
     connection.close()
     made = rebuild(log, state_path, catalogue, [shelf])
     assert made.differed is True
+    assert made.difference == Difference(table="shelf_jar", key='["jar-1"]', column="count", here="99", there="2")
     assert made.digest == good.digest
+
+
+def test_a_state_with_a_row_that_something_else_changed_is_made_again_at_the_same_record(
+    log: LogStore, state_path: Path, shelf: Noun[Any], catalogue: Catalogue, chain: Chain
+) -> None:
+    records = chain(10)
+    log.append(records)
+    good = rebuild(log, state_path, catalogue, [shelf], upto=7)
+    connection = sqlite3.connect(state_path)
+    connection.execute("UPDATE shelf_jar SET count = 99 WHERE name = 'jar-1'")
+    connection.commit()
+    connection.close()
+    store, why, difference = open_state(state_path, log, catalogue, [shelf])
+    assert why is not None
+    assert "its rows give the digest" in why
+    assert difference == Difference(table="shelf_jar", key='["jar-1"]', column="count", here="99", there="2")
+    assert store.applied().position == records[6].position
+    assert store.digest == good.digest
+    store.close()
 
 
 class Unheard(Event, frozen=True, kw_only=True):
@@ -161,7 +182,7 @@ def test_a_state_of_this_log_is_opened_as_it_is(
 ) -> None:
     log.append(chain(4))
     made = rebuild(log, state_path, catalogue, [shelf])
-    store, why = open_state(state_path, log, [shelf])
+    store, why, _ = open_state(state_path, log, catalogue, [shelf])
     assert why is None
     assert store.applied().position == made.applied
     store.close()
@@ -178,9 +199,9 @@ def test_a_cut_below_the_applied_position_begins_the_state_anew(
     log.cut(records[2].position, log.path.parent / "quarantine")
     log.append(chain(regrown, after=records[2].position, term=2))
     check_beside(log.path)
-    store, why = open_state(state_path, log, [shelf])
+    store, why, _ = open_state(state_path, log, catalogue, [shelf])
     assert why == "seq 6 was cut from the log after it was applied"
-    assert store.applied() == Applied(START, 0)
+    assert store.applied() == Applied(log.head(), 0)
     store.close()
 
 
@@ -194,7 +215,7 @@ def test_a_log_that_lost_its_end_is_not_taken_for_the_truth(
     store.close()
     for look in (
         lambda: check_beside(log.path),
-        lambda: open_state(state_path, log, [shelf]),
+        lambda: open_state(state_path, log, catalogue, [shelf]),
         lambda: rebuild(log, state_path, catalogue, [shelf]),
     ):
         with pytest.raises(
@@ -212,7 +233,7 @@ def test_a_state_that_cannot_be_read_is_replaced_and_the_reason_told(
     good = rebuild(log, state_path, catalogue, [shelf])
     state_path.write_bytes(random.Random(0).randbytes(state_path.stat().st_size))
     check_beside(log.path)
-    store, why = open_state(state_path, log, [shelf])
+    store, why, _ = open_state(state_path, log, catalogue, [shelf])
     store.close()
     assert why is not None
     assert "not a database" in why
