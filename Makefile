@@ -36,6 +36,7 @@ check: setup  ## style, types and the floors
 	$(BIN)/pytest tests/test_floors.py
 
 bench: setup  ## measure, against the references
+	@.ci/install-packages packages-bench.txt
 	@$(BIN)/python -m bench
 
 clean:  ## end the lab, remove what was made

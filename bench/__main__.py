@@ -1,7 +1,7 @@
 """`python -m bench [NAME] [--runs N]`: measure, print a table, keep JSON in bench/out/.
 
-Without a name: all of them with small counts. vip, writes and restarts need a lab, which is brought up and ended here;
-log and api run on the loopback.
+Without a name: all of them with small counts. vip, writes, restarts and api-writes need a lab, which is brought up and
+ended here; the others run on the loopback. postgres needs Debian's postgresql-15 (`make bench` installs it).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import log, report, restarts, vip, writes
+from bench import api_writes, log, million, postgres, report, restarts, vip, writes
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.lab.driver import Pair
 
@@ -23,9 +23,12 @@ ON_A_LAB: dict[str, tuple[Callable[[Pair, int], list[report.Figure]], int, int]]
     "vip": (vip.measure, 15, 3),
     "writes": (writes.measure, 1000, 200),
     "restarts": (restarts.measure, 20, 3),
+    "api-writes": (api_writes.measure, 5000, 1000),
 }
 ALONE: dict[str, tuple[Callable[[int], list[report.Figure]], int, int]] = {
     "log": (log.measure, 5000, 1000),
+    "postgres": (postgres.measure, 5000, 1000),
+    "million": (million.measure, 1_000_000, 50_000),
 }
 
 
@@ -74,7 +77,7 @@ def on_a_lab(name: str | None, runs: int | None) -> list[report.Figure]:
 
 def api() -> int:
     """In a process of its own: it gives itself a processor."""
-    return subprocess.run([sys.executable, str(Path(__file__).parent / "api.py")], check=False).returncode
+    return subprocess.run([sys.executable, "-m", "bench.api"], check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """API calls a second and p50 of core.ping, against a bare aiohttp + uvloop echo, in one run.
 
-    .venv/bin/python bench/api.py [--seconds 2] [--rounds 3]
+    .venv/bin/python -m bench.api [--seconds 2] [--rounds 3]
 
 Both servers run at once, on the first processor; the load comes from the last, by raw sockets and epoll, and goes to
 them in turns, so that both meet the same machine. Only the ratios mean anything elsewhere. Where others use the
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import select
 import socket
 import statistics
 import subprocess
@@ -20,13 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench import websocket
+
 CONNECTIONS = 32
 REQUEST = b'{"jsonrpc":"2.0","method":"core.ping","id":"0d9b7a52-6a58-4a52-8e9a-b2d3f6d6f0aa","params":[]}'
-FRAME = bytes((0x81, 0x80 | len(REQUEST))) + bytes(4) + REQUEST
-OPENING = (
-    b"GET /api/current HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
+FRAME = websocket.frame(REQUEST)
 
 
 def main() -> None:
@@ -58,7 +55,10 @@ def measure(servers: dict[str, tuple[subprocess.Popen[bytes], int]], seconds: fl
     for _ in range(rounds):
         for kind, (process, port) in servers.items():
             before = cpu_s(process.pid)
-            answered, elapsed = load(port, seconds)
+            links = [connect(port) for _ in range(CONNECTIONS)]
+            answered, elapsed = websocket.load(links, seconds, lambda: FRAME)
+            for link in links:
+                link.close()
             rates[kind].append(answered / elapsed)
             costs[kind].append(answered / (cpu_s(process.pid) - before))
             p50s[kind].append(p50_us(port, 3000))
@@ -77,26 +77,6 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def load(port: int, seconds: float) -> tuple[int, float]:
-    """One call under way on each connection; the next goes out when the answer is in. (answered, seconds)"""
-    links = {link.fileno(): link for link in (connect(port) for _ in range(CONNECTIONS))}
-    poll = select.epoll()
-    for number, link in links.items():
-        poll.register(number, select.EPOLLIN)
-        link.sendall(FRAME)
-    answered, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < seconds:
-        for number, _ in poll.poll(1.0):
-            links[number].recv(4096)
-            links[number].sendall(FRAME)
-            answered += 1
-    elapsed = time.perf_counter() - begin
-    poll.close()
-    for link in links.values():
-        link.close()
-    return answered, elapsed
-
-
 def p50_us(port: int, calls: int) -> float:
     times = []
     with connect(port) as link:
@@ -111,11 +91,7 @@ def p50_us(port: int, calls: int) -> float:
 def connect(port: int) -> socket.socket:
     link = socket.create_connection(("127.0.0.1", port), timeout=5)
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    link.sendall(OPENING)
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += link.recv(4096)
-    return link
+    return websocket.begin(link)
 
 
 def start(kind: str, cpu: int) -> tuple[subprocess.Popen[bytes], int]:
@@ -123,7 +99,7 @@ def start(kind: str, cpu: int) -> tuple[subprocess.Popen[bytes], int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = [sys.executable, __file__, "--serve", kind, "--port", str(port)]
+    command = [sys.executable, "-m", "bench.api", "--serve", kind, "--port", str(port)]
     process = subprocess.Popen(command)
     os.sched_setaffinity(process.pid, {cpu})
     until = time.monotonic() + 20
