@@ -1,7 +1,8 @@
 """Makes the world outside equal to the committed state, on this controller, for itself.
 
 An effect runs at the start, after every change of a noun that it watches, and again while it fails. One effect runs at
-a time for itself, never twice at once: a change while it runs makes it run once more. Failure is status.
+a time for itself, never twice at once: a change while it runs makes it run once more, a moment later. Failure is
+status.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from middlewared.plugin import Effect, View
 log = logging.getLogger(__name__)
 
 DEADLINE_S = 30.0
+PAUSE_S = 0.25
+"""After a run of an effect. Only the newest state counts, and a thousand changes a second need no thousand runs."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,7 @@ class Reconciler:
                 pass
             wake.clear()
             await self._run(effect)
+            await asyncio.sleep(PAUSE_S)
 
     async def _run(self, effect: Effect) -> None:
         why = None

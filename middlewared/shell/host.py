@@ -27,6 +27,7 @@ class EtcHost:
     def __init__(self, etc: Path = Path("/etc")) -> None:
         self._etc = etc
         self._routes = DefaultRoutes()
+        self._servers: tuple[tuple[int, int], list[str]] = ((0, 0), [])
 
     async def set_hostname(self, hostname: str) -> None:
         self._replace("set the host name", "hostname", hostname + "\n")
@@ -50,12 +51,16 @@ class EtcHost:
         await self._routes.set_gateway(family, gateway)
 
     async def nameservers(self) -> Sequence[str]:
+        path = self._etc / "resolv.conf"
         try:
-            text = (self._etc / "resolv.conf").read_text(errors="replace")
+            found = path.stat()
+            seen = (found.st_mtime_ns, found.st_ino)
+            if seen != self._servers[0]:
+                words = (line.split() for line in path.read_text(errors="replace").splitlines())
+                self._servers = seen, [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
         except OSError:
             return []
-        words = (line.split() for line in text.splitlines())
-        return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
+        return self._servers[1]
 
     async def default_route(self, family: Literal[4, 6]) -> str | None:
         return await self._routes.gateway(family)

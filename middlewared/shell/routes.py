@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
@@ -25,6 +26,8 @@ T = TypeVar("T")
 ROUTE_PROTOCOL = 208
 """`ip route` shows it as `proto 208`."""
 TIMEOUT_S = 5.0
+REMEMBER_S = 1.0
+"""How old an answer about the kernel's routes may be: asking costs 3 ms, and every reply of `network` tells them."""
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -34,16 +37,26 @@ class DefaultRoutes:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="routes")
         self._netlink: IPRoute | None = None
+        self._known: dict[Literal[4, 6], tuple[float, str | None]] = {}
+        self._asking = asyncio.Lock()
 
     async def gateway(self, family: Literal[4, 6]) -> str | None:
-        """The gateway of the first default route, whoever set it."""
-        return await self._ask(f"read the IPv{family} default route", lambda netlink: _gateway(netlink, family))
+        """The gateway of the first default route, whoever set it, as it was at most REMEMBER_S ago."""
+        async with self._asking:  # Once, however many want to know.
+            at, known = self._known.get(family, (-REMEMBER_S, None))
+            now = time.monotonic()
+            if now - at >= REMEMBER_S:
+                purpose = f"read the IPv{family} default route"
+                known = await self._ask(purpose, lambda netlink: _gateway(netlink, family))
+                self._known[family] = (now, known)
+            return known
 
     async def set_gateway(self, family: Literal[4, 6], gateway: str | None) -> None:
         """Have exactly this default route of ours, or none of ours."""
         await self._ask(
             f"set the IPv{family} default route to {gateway}", lambda netlink: _set(netlink, family, gateway)
         )
+        self._known.pop(family, None)
 
     async def close(self) -> None:
         """Let go of the socket. Where the kernel still owes an answer, it is left to the end of the process."""
