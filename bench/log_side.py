@@ -62,7 +62,8 @@ class LogSide:
             self.state.follow(batch)
             at = batch[-1].seq
         identity = frames.Identity(cluster_id=keys.cluster.cluster_id, node=node, catalogue=plugins.catalogue.digest())
-        self.replica = Replica(identity, self.log.head(), history(self.log), self.state.applied, self.state.pair_seq)
+        state = self.state
+        self.replica = Replica(identity, self.log.head(), history(self.log), state.applied, state.pair_seq, state.shape)
         self.engine = Engine(
             plugins, self.state, SystemClock(), node, _Role(), on_change=_ignore, on_cut=_no_cut, on_fatal=_fatal
         )

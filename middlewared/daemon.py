@@ -149,7 +149,8 @@ class Daemon:
             version=__version__,
         )
         head = self._log.head()
-        replica = Replica(identity, head, history(self._log), self._state.applied, self._state.pair_seq)
+        state = self._state
+        replica = Replica(identity, head, history(self._log), state.applied, state.pair_seq, state.shape)
         # A pair's next term must be above every term in this log; standing alone is such a term itself.
         single_term = head.term if self._cluster is not None else head.term + 1
         self._fence = FenceClient(

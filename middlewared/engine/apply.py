@@ -83,6 +83,7 @@ class CommittedState:
         self.applied, self.pair_seq = store.applied()
         self._written = self.applied
         self.shown = (self.applied.seq, store.digest)
+        self.shape = store.shape
         self.states: dict[str, Any] = store.load(list(registry.nouns.values()))
 
     def follow(self, records: Iterable[Record]) -> None:

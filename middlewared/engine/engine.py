@@ -37,6 +37,7 @@ from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Command, Noun
 from middlewared.ports import Clock
 from middlewared.protocol import replication_values as values
+from middlewared.protocol.checkpoint import Disagreement
 from middlewared.protocol.replication_owner import Owner, Phase
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ class Engine:
     def attach(self, replicator: Replicator) -> None:
         """Give the engine the log. The two know each other: one proposes, the other says what became of it."""
         self._replicator = replicator
+        self._state.on_digest = lambda seq, digest: replicator.feed(values.Digested(seq, digest))
 
     # --- what dispatch asks ---
 
@@ -314,6 +316,12 @@ class Engine:
         if not applied:
             self._state.cut_after(at.seq)
         await self._on_cut(at, count, applied)
+
+    def digest_at(self, seq: int) -> None:
+        self._state.mark(seq)
+
+    def differs(self, what: Disagreement) -> None:
+        log.error("event=state_differs seq=%d here=%s there=%s", what.seq, what.here, what.there)
 
     def halted(self, why: str) -> None:
         log.critical("event=halted why=%r", why)

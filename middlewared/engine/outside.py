@@ -42,6 +42,8 @@ class Log(Protocol):
 class Projections(Protocol):
     """store.state.StateStore, as far as the committed state asks it."""
 
+    shape: str
+
     def applied(self) -> Applied: ...
 
     def load(self, nouns: Iterable[Noun[Any]]) -> dict[str, Any]: ...

@@ -20,6 +20,7 @@ from middlewared.kernel.event import START, Position, Record
 from middlewared.kernel.facts import PairRecord
 from middlewared.ports import Clock
 from middlewared.protocol import replication_values as values
+from middlewared.protocol.checkpoint import Disagreement
 from middlewared.protocol.replication import Replica
 from middlewared.protocol.replication_frames import Frame, History, TermEnd
 
@@ -51,6 +52,12 @@ class Listener(Protocol):
     def closed(self, why: str) -> None: ...
 
     async def was_cut(self, at: Position, count: int) -> None: ...
+
+    def digest_at(self, seq: int) -> None:
+        """Answered with Digested, where the fold is not beyond `seq`."""
+        ...
+
+    def differs(self, what: Disagreement) -> None: ...
 
     def halted(self, why: str) -> None: ...
 
@@ -149,6 +156,10 @@ class Replicator:
                 self._listener.opened(action.term, action.adopted)
             case values.Close():
                 self._listener.closed(action.why)
+            case values.DigestAt():
+                self._listener.digest_at(action.seq)
+            case values.Differs():
+                self._listener.differs(action.what)
             case values.DropLink():
                 log.warning("event=line_dropped why=%r", action.why)
                 if self.line is not None:

@@ -28,7 +28,8 @@ Ousterhout 2014, section 5.3); the commit rule is not a majority of logs but pri
 the register of the configuration.
 
 The caller performs the actions in order and feeds back what became of them: Store -> Stored, Read -> Records,
-WriteRecord -> Written, Cut -> CutDone or Broken.
+WriteRecord -> Written, Cut -> CutDone or Broken, DigestAt -> Digested where the fold is not beyond it. Digested comes
+unasked, too, at every seq that is a multiple of kernel.digest.CHECKPOINT_EVENTS.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from __future__ import annotations
 from middlewared.kernel.errors import Diverged
 from middlewared.kernel.event import Position
 from middlewared.protocol import replication_frames as frames
+from middlewared.protocol.checkpoint import Agreement
 from middlewared.protocol.replication_frames import History, Identity
 from middlewared.protocol.replication_log import Line, LogEnds
 from middlewared.protocol.replication_owner import Owner
@@ -46,6 +48,7 @@ from middlewared.protocol.replication_values import (
     Broken,
     Close,
     CutDone,
+    Digested,
     DropLink,
     Got,
     Halt,
@@ -66,15 +69,23 @@ class Replica:
     """The machine. `now` is CLOCK_BOOTTIME in seconds, handed in with every message.
 
     head, history: of this controller's log. committed: the last position known committed; pair_seq: likewise at pair.
+    state_shape: of this build's state; digests are compared only between equal ones.
     """
 
     def __init__(
-        self, identity: Identity, head: Position, history: History, committed: Position, pair_seq: int
+        self,
+        identity: Identity,
+        head: Position,
+        history: History,
+        committed: Position,
+        pair_seq: int,
+        state_shape: str = "",
     ) -> None:
         self.identity = identity
         self.log = LogEnds(head, history, committed, pair_seq)
         self.line = Line()
-        self.side: Owner | Standby = Standby(self.log, self.line, 0)
+        self.agreement = Agreement(state_shape)
+        self.side: Owner | Standby = Standby(self.log, self.line, self.agreement, 0)
         self._tenure: Owning | None = None
         self.halted: str | None = None
 
@@ -128,13 +139,15 @@ class Replica:
                 side.written(message, now)
             case CutDone():
                 self.log.was_cut(message.head, message.history)
+                self.agreement.cut(message.head.seq)
                 side.cut_done(message.head)
             case Broken():
                 raise Diverged(message.why)
             case Applied():
                 self.log.applied_seq = message.seq
-                if isinstance(side, Standby):
-                    side.applied(now)
+                side.applied(now)
+            case Digested():
+                side.digested(message, now)
             case Tick() | Proposed() | Written():
                 pass
 
@@ -147,12 +160,12 @@ class Replica:
             if tenure.term == self.side.term:
                 return
             self.line.act(Close(f"term {tenure.term} begins"))
-        self.side = Owner(self.log, self.line, self.identity.node, tenure, now)
+        self.side = Owner(self.log, self.line, self.agreement, self.identity.node, tenure, now)
 
     def _stand(self, term: int) -> None:
         if isinstance(self.side, Owner):
             self.line.act(Close(f"this controller no longer owns; the highest term known is {term}"))
-            self.side = Standby(self.log, self.line, term)
+            self.side = Standby(self.log, self.line, self.agreement, term)
         else:
             self.side.term = max(self.side.term, term)
 
@@ -178,7 +191,7 @@ class Replica:
         if isinstance(self.side, Owner):
             self.side.got(frame, now)
         else:
-            self.side.got(frame)
+            self.side.got(frame, now)
             if not self.line.up:
                 self._line_down()
 
@@ -199,6 +212,7 @@ class Replica:
 
     def _line_down(self) -> None:
         self.line.down()
+        self.agreement.line_down()
         self.side.line_down()
 
     def _halt(self, why: str) -> None:

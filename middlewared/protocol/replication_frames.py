@@ -9,6 +9,7 @@ A frame is a 4-byte big-endian length and a msgpack body of at most 1 MiB. Recor
     owner     APPEND  records right after `prev`, and the commit index
     standby   ACK     what my log holds, read back after its commit; what is applied
     owner     COMMIT  the commit index, when no APPEND carries it within 20 ms
+    owner     CHECKPOINT  the digest of my state at this seq; the next ACK has the standby's
     owner     FETCH   send me your records after this position (an owner that adopts)
     standby   TAIL    they are these; the end of my log
     both      STALE   your term is old: this one is known here
@@ -51,7 +52,7 @@ History: TypeAlias = tuple[TermEnd, ...]
 """Every term of a log, oldest first."""
 
 
-FEATURES: tuple[str, ...] = ()
+FEATURES: tuple[str, ...] = ("digest",)
 """What this build can do on the line beyond the first build."""
 
 
@@ -102,9 +103,22 @@ class Append(msgspec.Struct, frozen=True, tag="append"):
 
 
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
+    """digest: of the state at digest_seq, the last one that was asked for; 0 and "" before there is one."""
+
     term: int
     head: Position
     applied_seq: int
+    digest_seq: int = 0
+    digest: str = ""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint"):
+    """digest: of the owner's state right after record `seq`. shape: of that state (kernel.digest.shape)."""
+
+    term: int
+    seq: int
+    digest: str
+    shape: str
 
 
 class Commit(msgspec.Struct, frozen=True, tag="commit"):
@@ -133,9 +147,9 @@ class Refuse(msgspec.Struct, frozen=True, tag="refuse"):
     why: str
 
 
-Frame: TypeAlias = Hello | Lead | Follow | Match | Append | Ack | Commit | Fetch | Tail | Stale | Refuse
+Frame: TypeAlias = Hello | Lead | Follow | Match | Append | Ack | Checkpoint | Commit | Fetch | Tail | Stale | Refuse
 
-NEEDS: dict[type[Frame], str] = {}
+NEEDS: dict[type[Frame], str] = {Checkpoint: "digest"}
 """The feature that a peer must have named before a frame of the class is sent; those of the first build need none."""
 
 

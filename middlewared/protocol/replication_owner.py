@@ -21,8 +21,18 @@ from middlewared.kernel.errors import Diverged
 from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node, PairRecord, other
 from middlewared.protocol import replication_frames as frames
+from middlewared.protocol.checkpoint import Agreement
 from middlewared.protocol.replication_log import Line, LogEnds
-from middlewared.protocol.replication_values import Open, Owning, Read, Records, WriteRecord, Written
+from middlewared.protocol.replication_values import (
+    DigestAt,
+    Digested,
+    Open,
+    Owning,
+    Read,
+    Records,
+    WriteRecord,
+    Written,
+)
 
 GATHER_S = 1.0
 SILENT_S = 0.25
@@ -40,9 +50,10 @@ class Phase(enum.Enum):
 class Owner:
     """Owns one term. A new term is a new Owner: nothing is carried over but the log."""
 
-    def __init__(self, log: LogEnds, line: Line, node: Node, tenure: Owning, now: float) -> None:
+    def __init__(self, log: LogEnds, line: Line, agreement: Agreement, node: Node, tenure: Owning, now: float) -> None:
         self.log = log
         self.line = line
+        self.agreement = agreement
         self.node = node
         self.peer = other(node)
         self.term = tenure.term
@@ -72,7 +83,7 @@ class Owner:
         self._begin(tenure, now)
 
     def deadline(self) -> float | None:
-        times = [self._gather_until, self._retry_at, self._notice_at]
+        times = [self._gather_until, self._retry_at, self._notice_at, self.agreement.deadline()]
         if self._silent_since is not None and not self._silent:
             times.append(self._silent_since + SILENT_S)
         if self.phase is Phase.OPEN and not self._streaming and self.peer in self.synced and self._asked is None:
@@ -180,11 +191,15 @@ class Owner:
                 if self.acked is None:
                     # It may hold records that it was never told are committed, and no append may follow for long.
                     self._notice_at = now + COMMIT_NOTICE_S
+                    self.agreement.followed(now)
                 if self.acked is None or frame.head.seq > self.acked.seq:
                     self._silent_since = None
                     self._silent = False
                 self.acked = frame.head
                 self.peer_applied_seq = frame.applied_seq
+                if frame.digest_seq:
+                    self.agreement.there(frame.digest_seq, frame.digest)
+                    self.agreement.answered(frame.digest_seq)
 
     def propose(self, records: tuple[Record, ...]) -> None:
         live = self.acked is not None and self._reading is None and self._sent == self.log.tip
@@ -238,6 +253,23 @@ class Owner:
             # Before its first ACK the standby may be setting a tail aside and follows nothing; that ACK asks again.
             if self._streaming and self.acked is not None:
                 self.line.send(frames.Commit(self.term, self.log.committed.seq, self.log.pair_seq))
+        if self.agreement.due(now) and self._compares():
+            self.line.act(DigestAt(self.log.applied_seq))
+
+    # --- the digest of the state ---
+
+    def _compares(self) -> bool:
+        return self._streaming and self.acked is not None and frames.may_send(frames.Checkpoint, self.line.features)
+
+    def applied(self, now: float) -> None:
+        if self._compares():
+            self.agreement.applied(self.log.applied_seq, now)
+
+    def digested(self, message: Digested, now: float) -> None:
+        self.agreement.here(message.seq, message.digest)
+        if self._compares():
+            self.line.send(frames.Checkpoint(self.term, message.seq, message.digest, self.agreement.shape))
+            self.agreement.said(message.seq, now)
 
     # --- streaming ---
 

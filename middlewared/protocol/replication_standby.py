@@ -4,6 +4,7 @@
     MATCH -> ACK if the log ends there; Cut if it goes on; halt if what would be cut was answered at level pair
     APPEND -> Store; Stored -> ACK, with the position that the store read back
     COMMIT, or the index in APPEND -> Committed, never beyond what is durable here
+    CHECKPOINT -> the digest of the state at that seq, in the next ACK; Differs where it is another
     FETCH -> Read; Records -> TAIL: an owner adopts what only this log holds
 
 A frame that does not fit ends the line.
@@ -14,8 +15,9 @@ from __future__ import annotations
 from middlewared.kernel.errors import Diverged
 from middlewared.kernel.event import Position
 from middlewared.protocol import replication_frames as frames
+from middlewared.protocol.checkpoint import Agreement, Verdict
 from middlewared.protocol.replication_log import Line, LogEnds
-from middlewared.protocol.replication_values import Read, Records
+from middlewared.protocol.replication_values import Differs, DigestAt, Digested, Read, Records
 
 APPLIED_NOTICE_S = 0.02
 
@@ -23,9 +25,10 @@ APPLIED_NOTICE_S = 0.02
 class Standby:
     """Follows the owner of `term`, whoever it turns out to be."""
 
-    def __init__(self, log: LogEnds, line: Line, term: int) -> None:
+    def __init__(self, log: LogEnds, line: Line, agreement: Agreement, term: int) -> None:
         self.log = log
         self.line = line
+        self.agreement = agreement
         self.term = term
         self._lead_waits = False
         self._following = False
@@ -42,7 +45,7 @@ class Standby:
         self._matched_at = self._fetched = None
         self._ack_at = None
 
-    def got(self, frame: frames.Frame) -> None:
+    def got(self, frame: frames.Frame, now: float) -> None:
         """A frame of this term or a higher one. Raises Diverged."""
         match frame:
             case frames.Lead():
@@ -58,6 +61,8 @@ class Standby:
                 self._append(frame)
             case frames.Commit() if self._following:
                 self._announce(frame.commit_seq, frame.pair_seq)
+            case frames.Checkpoint():
+                self._compare(frame, now)
             case frames.Fetch():
                 self._fetched = frame.after
                 self.line.act(Read(frame.after.seq, frames.BATCH_RECORDS))
@@ -85,6 +90,23 @@ class Standby:
         """The owner is told within APPLIED_NOTICE_S, unless an ACK for records tells it sooner."""
         if self._following and self._ack_at is None:
             self._ack_at = now + APPLIED_NOTICE_S
+
+    def digested(self, message: Digested, now: float) -> None:
+        self._judge(self.agreement.here(message.seq, message.digest), now)
+
+    def _compare(self, frame: frames.Checkpoint, now: float) -> None:
+        if not self._following or frame.shape != self.agreement.shape or not frame.shape:
+            return
+        verdict = self.agreement.there(frame.seq, frame.digest)
+        if verdict is Verdict.UNKNOWN:
+            self.line.act(DigestAt(frame.seq))
+        self._judge(verdict, now)
+
+    def _judge(self, verdict: Verdict, now: float) -> None:
+        if verdict is not Verdict.UNKNOWN:
+            self.applied(now)
+        if verdict is Verdict.DIFFERENT and self.agreement.differs is not None:
+            self.line.act(Differs(self.agreement.differs))
 
     def settle(self, now: float) -> None:
         if self._ack_at is not None and now >= self._ack_at:
@@ -138,4 +160,5 @@ class Standby:
     def _acknowledge(self) -> None:
         self._ack_at = None
         if self._following:
-            self.line.send(frames.Ack(self.term, self.log.head, self.log.applied_seq))
+            digest_seq, digest = self.agreement.answer
+            self.line.send(frames.Ack(self.term, self.log.head, self.log.applied_seq, digest_seq, digest))

@@ -8,6 +8,7 @@ import msgspec
 
 from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import PairRecord
+from middlewared.protocol.checkpoint import Disagreement
 from middlewared.protocol.replication_frames import Frame, History
 
 # --- in --------------------------------------------------------------------------------------------------------------
@@ -92,6 +93,13 @@ class Applied(msgspec.Struct, frozen=True):
     seq: int
 
 
+class Digested(msgspec.Struct, frozen=True):
+    """The digest of the state as it is right after the record `seq`."""
+
+    seq: int
+    digest: str
+
+
 class Tick(msgspec.Struct, frozen=True):
     """The deadline passed."""
 
@@ -109,6 +117,7 @@ Message: TypeAlias = (
     | CutDone
     | Broken
     | Applied
+    | Digested
     | Tick
 )
 
@@ -170,6 +179,21 @@ class Cut(msgspec.Struct, frozen=True):
     at: Position
 
 
+class DigestAt(msgspec.Struct, frozen=True):
+    """Make the digest of the state at `seq`, when the fold is there; answer with Digested.
+
+    Where the fold is beyond it, there is none, and no answer.
+    """
+
+    seq: int
+
+
+class Differs(msgspec.Struct, frozen=True):
+    """The owner's state is another one at the same seq of the same log."""
+
+    what: Disagreement
+
+
 class DropLink(msgspec.Struct, frozen=True):
     """Close the line; it is opened again by whoever dials."""
 
@@ -182,4 +206,6 @@ class Halt(msgspec.Struct, frozen=True):
     why: str
 
 
-Action: TypeAlias = Send | Store | Read | WriteRecord | Committed | Open | Close | Cut | DropLink | Halt
+Action: TypeAlias = (
+    Send | Store | Read | WriteRecord | Committed | Open | Close | Cut | DigestAt | Differs | DropLink | Halt
+)

@@ -154,7 +154,9 @@ class Controller:
             cluster_id="c", node=node, catalogue=registry.catalogue.digest(), features=frames.FEATURES
         )
         applied = self.state.applied
-        self.replica = Replica(identity, self.log.head(), history(self.log), applied, self.state.pair_seq)
+        self.replica = Replica(
+            identity, self.log.head(), history(self.log), applied, self.state.pair_seq, self.state.shape
+        )
         self.replicator = Replicator(
             self.replica,
             self.log,
