@@ -27,6 +27,7 @@ from middlewared.kernel.event import Position
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
+from middlewared.protocol.peer_calls import Answer, Ask
 from middlewared.protocol.replication import Replica
 from middlewared.shell.clock import SystemClock
 from middlewared.shell.identity import Cluster, Keys
@@ -78,8 +79,8 @@ class LogSide:
     def up(self, line: PeerLine) -> None:
         self.replicator.link_up(line)
 
-    def got(self, line: PeerLine, frame: frames.Frame) -> None:
-        if self.replicator.line is line:
+    def got(self, line: PeerLine, frame: frames.LineFrame) -> None:
+        if self.replicator.line is line and not isinstance(frame, Ask | Answer):
             self.replicator.feed(values.Got(frame))
 
     def down(self, line: PeerLine) -> None:

@@ -31,6 +31,7 @@ from middlewared.engine.bus import Bus
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.engine import Engine
+from middlewared.engine.peer import Peer, Questions
 from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator, history
 from middlewared.engine.tenure import Tenure
@@ -42,6 +43,7 @@ from middlewared.plugin import Noun
 from middlewared.ports import Fence, Host
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
+from middlewared.protocol.peer_calls import Answer, Ask
 from middlewared.protocol.replication import Replica
 from middlewared.shell import pairing
 from middlewared.shell.boot_id import this_boot
@@ -80,19 +82,28 @@ class EffectView:
 
 
 class LineEnds:
-    """Hands what the peer link sees to the replicator."""
+    """Hands what the peer link sees to the replicator, and questions and answers to `peer`."""
 
-    def __init__(self, replicator: Replicator) -> None:
+    def __init__(self, replicator: Replicator, peer: Peer) -> None:
         self._replicator = replicator
+        self._peer = peer
 
     def up(self, line: PeerLine) -> None:
         self._replicator.link_up(line)
 
-    def got(self, line: PeerLine, frame: frames.Frame) -> None:
-        if self._replicator.line is line:
-            self._replicator.feed(values.Got(frame))
+    def got(self, line: PeerLine, frame: frames.LineFrame) -> None:
+        if self._replicator.line is not line:
+            return
+        if isinstance(frame, Ask | Answer):
+            self._peer.got(frame)
+            return
+        self._replicator.feed(values.Got(frame))
+        known = self._replicator.replica.line
+        if isinstance(frame, frames.Hello) and known.greeted:
+            self._peer.line_up(line.send, known.features)
 
     def down(self, line: PeerLine) -> None:
+        self._peer.line_down(line.send)
         self._replicator.link_down(line)
 
 
@@ -190,6 +201,7 @@ class Daemon:
             paired=self._cluster is not None,
             voters=len(boot.voters.paths) if boot.voters else 0,
         )
+        self._peer = Peer(self._clock)
         self._controller = ThisController(
             build,
             self._clock,
@@ -202,7 +214,9 @@ class Daemon:
             force=self._fence.force,
             pairing=Pairing(open=self._open_pairing, join=self._join),
             alerts=Alerts(boot.node, self._registry.alert_sources),
+            peer=self._peer,
         )
+        self._peer.answer_by(Questions(self._registry, self._engine, boot.node, self._controller, self._host))
         self._dispatcher = Dispatcher(
             self._registry, self._engine, node=boot.node, controller=self._controller, host=self._host
         )
@@ -223,7 +237,7 @@ class Daemon:
             self._spawn(self._announcer.run())
             self._spawn(self._init.keep_alive())
             if self._cluster is not None and self._boot.interlink is not None:
-                ends = LineEnds(self._replicator)
+                ends = LineEnds(self._replicator, self._peer)
                 self._spawn(PeerLink(self._boot.node, self._boot.interlink, self._keys, ends).run())
             self._init.say("READY=1")
             log.info("event=ready node=%s version=%s", self._boot.node, __version__)

@@ -97,6 +97,15 @@ class Controller(Protocol):
         """Join the controller at `host` that printed `code`. Raises Refused or CallFailed."""
         ...
 
+    async def ask_peer(self, method: str, *params: object, timeout_s: float = 2.0) -> object:
+        """Ask the other controller: one of the methods that its plugins declare with `peer`.
+
+        The answer is plain data, to be converted to the type that is expected. timeout_s: at most 60. Raises
+        CallFailed: ENOTCONN when the other controller is away, EOPNOTSUPP when it runs a version that does not know
+        the question, ETIMEDOUT when it does not answer in time, else what it raised.
+        """
+        ...
+
 
 class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that status methods tell, read at one instant.
@@ -287,6 +296,35 @@ def _declare(
     return declare
 
 
+class PeerCall(Protocol):
+    """A question of the other controller, as the one that answers it sees it."""
+
+    node: Node
+    controller: Controller
+    host: Host
+
+    def state(self, noun: Noun[S]) -> S:
+        """The committed state of a noun."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerMethod:
+    """A question that the other controller may ask; no client can."""
+
+    name: str
+    handler: Handler
+
+
+def peer(name: str) -> Callable[[Handler], PeerMethod]:
+    """Declare `async def handler(call: PeerCall, ...)`, typed as every method's handler, as a question of the peer's.
+
+    For facts of this controller alone; what both know is in the state. The answer is at most 1 MiB: more is asked for
+    in pages. Adding a parameter needs a default, for the other controller may run the version before this one.
+    """
+    return lambda handler: PeerMethod(name=name, handler=handler)
+
+
 class View(Protocol):
     """What an effect sees: the committed state, and this controller."""
 
@@ -328,13 +366,14 @@ class Announcement:
 class Plugin:
     """The manifest.
 
-    needs: methods of other plugins that this one queries. events: collections that it fills itself; announces: those
-    that are the answer of a query.
+    needs: methods of other plugins that this one queries. peer: what the other controller may ask. events: collections
+    that it fills itself; announces: those that are the answer of a query.
     """
 
     name: str
     nouns: tuple[Noun[Any], ...] = ()
     methods: tuple[Method, ...] = ()
+    peer: tuple[PeerMethod, ...] = ()
     effects: tuple[Effect, ...] = ()
     needs: tuple[str, ...] = ()
     events: tuple[str, ...] = ()

@@ -227,7 +227,7 @@ async def test_a_part_that_fails_ends_the_daemon_and_one_that_is_cancelled_does_
 
 
 async def test_frames_of_a_line_that_was_replaced_are_not_taken(single: Built) -> None:
-    ends: Any = LineEnds(single.daemon._replicator)
+    ends: Any = LineEnds(single.daemon._replicator, single.daemon._peer)
 
     class Silent:
         def send(self, frame: object) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.apply import CommittedState
+from middlewared.engine.peer import Peer
 from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator
 from middlewared.engine.tenure import Tenure
@@ -18,6 +19,7 @@ from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.facts import Node
 from middlewared.plugin import Alert, ControllerFacts
 from middlewared.ports import Clock
+from middlewared.protocol.peer_calls import TIMEOUT_S
 from middlewared.protocol.replication_owner import Owner, Phase
 
 FORCE_TIMEOUT_S = 15.0
@@ -60,6 +62,7 @@ class ThisController:
         force: Callable[[], None],
         pairing: Pairing,
         alerts: Alerts,
+        peer: Peer,
     ) -> None:
         self.node = build.node
         self._build = build
@@ -73,6 +76,7 @@ class ThisController:
         self._force = force
         self._pairing = pairing
         self._alerts = alerts
+        self._peer = peer
 
     def facts(self) -> ControllerFacts:
         replica = self._replicator.replica
@@ -165,3 +169,9 @@ class ThisController:
     async def join(self, code: str, host: str, discard_mine: bool) -> None:
         """Join the controller at `host` that printed `code`. Raises Refused or CallFailed."""
         await self._pairing.join(code, host, discard_mine)
+
+    async def ask_peer(self, method: str, *params: object, timeout_s: float = TIMEOUT_S) -> object:
+        """Ask the other controller a small question; see plugin.Controller."""
+        if not self._build.paired:
+            raise CallFailed(errno.ENOTCONN, "This controller was never paired: there is no other one to ask")
+        return await self._peer.ask(method, *params, timeout_s=timeout_s)

@@ -17,7 +17,7 @@ import msgspec
 from middlewared.kernel.errors import BadPlugin
 from middlewared.kernel.event import Catalogue
 from middlewared.kernel.tenure import TermBegan
-from middlewared.plugin import AlertSource, Announcement, Effect, Method, Noun, Plugin
+from middlewared.plugin import AlertSource, Announcement, Effect, Method, Noun, PeerMethod, Plugin
 from middlewared.protocol.params import Parameter, Parameters
 
 GROUP = "middlewared.plugins"
@@ -27,7 +27,8 @@ class Registry:
     """Everything that the plugins bring.
 
     nouns, methods, parameters: by name. owners: method -> name of its plugin. needs: plugin -> the methods of others
-    that it may query. noun_of: event kind -> name of its noun. collections: what can be subscribed to.
+    that it may query. peer: what the other controller may ask. noun_of: event kind -> name of its noun. collections:
+    what can be subscribed to.
     """
 
     def __init__(self, plugins: Iterable[Plugin]) -> None:
@@ -36,6 +37,7 @@ class Registry:
         self.parameters: dict[str, Parameters] = {}
         self.owners: dict[str, str] = {}
         self.needs: dict[str, frozenset[str]] = {}
+        self.peer: dict[str, tuple[PeerMethod, Parameters]] = {}
         self.effects: tuple[Effect, ...] = ()
         self.announcements: tuple[Announcement, ...] = ()
         self.noun_of: dict[str, str] = {}
@@ -61,6 +63,10 @@ class Registry:
             self.methods[method.name] = method
             self.owners[method.name] = plugin.name
             self.parameters[method.name] = parameters_of(method)
+        for question in plugin.peer:
+            if question.name in self.peer:
+                raise BadPlugin(f"plugin {plugin.name}: peer method {question.name} is declared twice")
+            self.peer[question.name] = (question, parameters_of(question))
         self.effects += plugin.effects
         self.announcements += plugin.announces
         self._add_alerts(plugin)
@@ -114,9 +120,10 @@ def load() -> Registry:
     return Registry(plugins)
 
 
-def parameters_of(method: Method) -> Parameters:
+def parameters_of(method: Method | PeerMethod) -> Parameters:
     """The parameters of a method as its handler declares them, without the first, the call. Raises BadPlugin."""
     handler = method.handler
+    takes = method.takes if isinstance(method, Method) else None
     if not inspect.iscoroutinefunction(handler):
         raise BadPlugin(f"method {method.name}: its handler is not an async function")
     try:
@@ -128,7 +135,7 @@ def parameters_of(method: Method) -> Parameters:
     for p in declared:
         if p.kind is not p.POSITIONAL_OR_KEYWORD or p.name not in hints:
             raise BadPlugin(f"method {method.name}: parameter {p.name} must have a name and a type")
-        attribute = method.takes if method.takes and _is_object(hints[p.name]) else p.name
+        attribute = takes if takes and _is_object(hints[p.name]) else p.name
         found.append(Parameter(name=p.name, type=hints[p.name], required=p.default is p.empty, attribute=attribute))
     return Parameters(found)
 

@@ -14,11 +14,13 @@ import msgspec
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.bus import Bus
 from middlewared.engine.dispatch import Committed, Dispatcher
+from middlewared.engine.peer import Questions
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import CallFailed, MiddlewareError
 from middlewared.kernel.facts import Node
 from middlewared.plugin import Alert, Command, ControllerFacts, Noun, Plugin
 from middlewared.ports import Host
+from middlewared.protocol.peer_calls import AWAY, TIMEOUT_S, failed
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -53,7 +55,11 @@ FACTS = ControllerFacts(
 
 
 class MemoryEngine:
-    """Executes commands at once. refusal: what the gate raises, where it is set. executed: what was asked, by whom."""
+    """Executes commands at once.
+
+    refusal: what the gate raises, where it is set. executed: what was asked, by whom. peer: what the other controller
+    answers or raises, by method; a method that is not there finds it away. asked: what it was asked.
+    """
 
     node: Node = "A"
 
@@ -63,6 +69,8 @@ class MemoryEngine:
         self.facts_now = FACTS
         self.seq = 0
         self.executed: list[tuple[Command, str, str, str]] = []
+        self.peer: dict[str, object | MiddlewareError] = {}
+        self.asked: list[tuple[object, ...]] = []
         self._registry = registry
         self._bus = bus
         self._alerts = Alerts(self.node, registry.alert_sources)
@@ -105,6 +113,13 @@ class MemoryEngine:
     async def join(self, code: str, host: str, discard_mine: bool) -> None:
         raise CallFailed(errno.EPERM, "An engine in memory has no peer")
 
+    async def ask_peer(self, method: str, *params: object, timeout_s: float = TIMEOUT_S) -> object:
+        self.asked.append((method, *params))
+        answer = self.peer.get(method, failed(AWAY))
+        if isinstance(answer, MiddlewareError):
+            raise answer
+        return msgspec.to_builtins(answer)
+
 
 class MemoryHost:
     """plugin's Host: keeps what was set."""
@@ -140,3 +155,8 @@ def dispatcher(*plugins: Plugin, deadline_s: float = 5.0) -> tuple[Dispatcher, M
     host: Host = MemoryHost()
     made = Dispatcher(registry, engine, node=engine.node, controller=engine, host=host, deadline_s=deadline_s)
     return made, engine, bus
+
+
+def questions(*plugins: Plugin, engine: MemoryEngine) -> Questions:
+    """What answers the other controller's questions: await questions(plugin, engine=engine)(method, params)."""
+    return Questions(Registry(plugins), engine, engine.node, engine, MemoryHost())

@@ -22,6 +22,8 @@ on which a frame of another name comes.
 This build passes over a frame that it does not know, and counts it. That is safe: nothing rests on a frame having been
 taken. What an APPEND follows stands in it, so what is missing before it shows as a gap; an ACK says what the store
 read back; and everything else is asked for again.
+
+The two frames of peer_calls travel on the same line and are no business of the log's.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ import msgspec
 
 from middlewared.kernel.event import LOG_FORMAT, START, Position, Record
 from middlewared.kernel.facts import Node
+from middlewared.protocol import peer_calls
 
 PROTOCOL = 1
 MAX_FRAME = 1024 * 1024
@@ -52,7 +55,7 @@ History: TypeAlias = tuple[TermEnd, ...]
 """Every term of a log, oldest first."""
 
 
-FEATURES: tuple[str, ...] = ("digest",)
+FEATURES: tuple[str, ...] = ("digest", peer_calls.FEATURE)
 """What this build can do on the line beyond the first build."""
 
 
@@ -148,6 +151,8 @@ class Refuse(msgspec.Struct, frozen=True, tag="refuse"):
 
 
 Frame: TypeAlias = Hello | Lead | Follow | Match | Append | Ack | Checkpoint | Commit | Fetch | Tail | Stale | Refuse
+LineFrame: TypeAlias = Frame | peer_calls.Ask | peer_calls.Answer
+"""Everything that travels on the line."""
 
 NEEDS: dict[type[Frame], str] = {Checkpoint: "digest"}
 """The feature that a peer must have named before a frame of the class is sent; those of the first build need none."""
@@ -163,17 +168,17 @@ class _Named(msgspec.Struct, frozen=True):
     type: str
 
 
-_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+_decoder: msgspec.msgpack.Decoder[LineFrame] = msgspec.msgpack.Decoder(LineFrame)
 _name: msgspec.msgpack.Decoder[_Named] = msgspec.msgpack.Decoder(_Named)
-_TAGS = frozenset(cls.__struct_config__.tag for cls in get_args(Frame))
+_TAGS = frozenset(cls.__struct_config__.tag for cls in get_args(LineFrame))
 
 
-def encode(frame: Frame) -> bytes:
+def encode(frame: LineFrame) -> bytes:
     """The body of a frame, without its length."""
     return msgspec.msgpack.encode(frame)
 
 
-def decode(body: bytes) -> Frame | Unknown:
+def decode(body: bytes) -> LineFrame | Unknown:
     """Raises msgspec.DecodeError for a body of the wrong form."""
     try:
         return _decoder.decode(body)

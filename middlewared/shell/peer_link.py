@@ -34,7 +34,7 @@ class Ends(Protocol):
 
     def up(self, line: PeerLine) -> None: ...
 
-    def got(self, line: PeerLine, frame: frames.Frame) -> None: ...
+    def got(self, line: PeerLine, frame: frames.LineFrame) -> None: ...
 
     def down(self, line: PeerLine) -> None: ...
 
@@ -48,7 +48,7 @@ class PeerLine:
         self._why = "closed by the peer"
         self._passed_over: Counter[str] = Counter()
 
-    def send(self, frame: frames.Frame) -> None:
+    def send(self, frame: frames.LineFrame) -> None:
         """Queue a frame. A peer that does not read is dropped, never waited for."""
         self._writer.write(stream.frame(frames.encode(frame)))
         if self._writer.transport.get_write_buffer_size() > UNSENT_LIMIT:

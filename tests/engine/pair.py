@@ -30,6 +30,7 @@ from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.register import Granted, Register
 from middlewared.plugin import Command, Plugin
+from middlewared.protocol import peer_calls
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication import Replica
@@ -291,7 +292,8 @@ class Wire:
 
     def _arrive(self, end: End, body: bytes) -> None:
         frame = frames.decode(body)
-        if self._ends is not None and end in self._ends and not isinstance(frame, frames.Unknown):
+        assert not isinstance(frame, frames.Unknown | peer_calls.Ask | peer_calls.Answer)
+        if self._ends is not None and end in self._ends:
             end.other.replicator.feed(values.Got(frame))
 
 

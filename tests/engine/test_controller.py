@@ -10,6 +10,7 @@ import pytest
 
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.controller import Build, Pairing, ThisController
+from middlewared.engine.peer import Peer
 from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
@@ -45,6 +46,7 @@ class World:
         self.tenure = Tenure(single_term, lambda: None, lambda: ("http://10.0.0.9",))
         self.tenure.attach(controller.replicator)
         self.reconciler = Reconciler([Effect(name="light", watches=(), reconcile=light)], MemoryView())
+        self.peer = Peer(SystemClock())
         self.this = ThisController(
             build,
             SystemClock(),
@@ -57,6 +59,7 @@ class World:
             force=self.force,
             pairing=Pairing(open=self.open, join=self.join),
             alerts=Alerts(build.node, sources),
+            peer=self.peer,
         )
 
     def force(self) -> None:

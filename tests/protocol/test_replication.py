@@ -11,6 +11,7 @@ import pytest
 
 from middlewared.kernel.event import START, Event, Position, Record, Stamp, follows, seal
 from middlewared.kernel.facts import Node, PairRecord, other
+from middlewared.protocol import peer_calls
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication import Replica
@@ -170,7 +171,7 @@ class World:
     def send(self, node: Node, frame: frames.Frame) -> None:
         if self.line_up:
             carried = frames.decode(frames.encode(frame))
-            assert not isinstance(carried, frames.Unknown)
+            assert not isinstance(carried, frames.Unknown | peer_calls.Ask | peer_calls.Answer)
             self.wire[node].append(carried)
 
     def answer(self, record: Record, level: str) -> None:

@@ -35,13 +35,13 @@ class Ends:
         self.line: PeerLine | None = None
         self.ups = 0
         self.downs = 0
-        self.frames: list[frames.Frame] = []
+        self.frames: list[frames.LineFrame] = []
 
     def up(self, line: PeerLine) -> None:
         self.line = line
         self.ups += 1
 
-    def got(self, line: PeerLine, frame: frames.Frame) -> None:
+    def got(self, line: PeerLine, frame: frames.LineFrame) -> None:
         assert line is self.line
         self.frames.append(frame)
 
