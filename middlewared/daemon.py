@@ -45,6 +45,7 @@ from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.peer_calls import Answer, Ask
 from middlewared.protocol.replication import Replica
+from middlewared.protocol.subscription import Cursor
 from middlewared.shell import pairing
 from middlewared.shell.boot_id import this_boot
 from middlewared.shell.clock import SystemClock
@@ -122,7 +123,6 @@ class Daemon:
         self._clock = SystemClock()
         self._init = Init()
         self._host = EtcHost()
-        self._bus = Bus()
         self._registry = plugins.load()
         self._open_stores()
         self._put_machine_on_log()
@@ -191,6 +191,7 @@ class Daemon:
 
     def _compose(self) -> None:
         boot = self._boot
+        self._bus = Bus(self._engine)
         self._reconciler = Reconciler(
             self._registry.effects, EffectView(boot.node, self._engine, self._host, self._fence)
         )
@@ -218,7 +219,7 @@ class Daemon:
         )
         self._peer.answer_by(Questions(self._registry, self._engine, boot.node, self._controller, self._host))
         self._dispatcher = Dispatcher(
-            self._registry, self._engine, node=boot.node, controller=self._controller, host=self._host
+            self._registry, self._engine, node=boot.node, controller=self._controller, host=self._host, bus=self._bus
         )
         self._announcer = Announcer(self._registry.announcements, self._dispatcher.ask, self._bus)
         self._api = ApiServer(self._dispatcher, self._bus, boot)
@@ -294,7 +295,7 @@ class Daemon:
         self._reconciler.changed({change.noun for change in changes if change.noun is not None})
         for change in changes:
             if change.noun is not None:
-                self._bus.committed(change.noun, change.record.kind, change.record.seq)
+                self._bus.committed(change.noun, change.record.kind, Cursor(change.record.seq, change.record.term))
         self._announcer.look()
 
     async def _cut(self, at: Position, count: int, applied: bool) -> None:
@@ -303,6 +304,7 @@ class Daemon:
         if not applied:
             return
         await self._state.replace(lambda: self._rebuilt_state(at.seq))
+        self._bus.cut(at.seq)
         self._reconciler.changed(self._registry.nouns)
 
     def _active_urls(self) -> tuple[str, ...]:

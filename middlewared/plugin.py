@@ -49,6 +49,14 @@ class Noun(Generic[S]):
     upcasts: Mapping[tuple[str, int], Upcast] = field(default_factory=dict)
 
 
+class Subscribed(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription that was made: its id, and the record after which it hears everything."""
+
+    id: str
+    seq: int
+    term: int
+
+
 class SessionView(Protocol):
     """The client at the other end of a call."""
 
@@ -64,8 +72,6 @@ class SessionView(Protocol):
     def log_in(self, username: str, roles: frozenset[str]) -> None: ...
 
     def log_out(self) -> None: ...
-
-    def subscribe(self, name: str) -> str: ...
 
     def unsubscribe(self, subscription: str) -> bool: ...
 
@@ -199,6 +205,16 @@ class Call(Protocol):
 
     async def execute(self, command: Command) -> None:
         """Decide, make durable, commit. Returns when the command is committed and applied."""
+        ...
+
+    async def subscribe(
+        self, name: str, *, addressed: bool = False, since: int | None = None, term: int | None = None
+    ) -> Subscribed:
+        """Let the client hear of a collection, or of all with `*`: from now on, or of all after the record `since`.
+
+        addressed: notifications carry the subscription's id. term: of that record, as the client knows it.
+        Raises Refused for a record that is not there, is another one, or means nothing for this collection.
+        """
         ...
 
     async def state_digest(self) -> tuple[int, str]:

@@ -307,9 +307,9 @@ async def test_changes_are_heard_in_order_until_the_end(a: Node) -> None:
     async with Client(a.unix) as client:
         subscription = await client.subscribe("user")
         for seq in range(3):
-            a.bus.publish("user", seq=seq)
+            a.bus.publish("user", id=seq)
         a.bus.end("user")
-        assert [notice["seq"] async for notice in subscription] == [0, 1, 2]
+        assert [notice["id"] async for notice in subscription] == [0, 1, 2]
 
 
 async def test_a_lost_connection_ends_a_subscription_with_the_reason(a: Node) -> None:

@@ -29,6 +29,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from middlewared import plugin
+from middlewared.engine.bus import Bus
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import (
     CallFailed,
@@ -83,8 +84,8 @@ class Engine(Protocol):
 class Dispatcher:
     """Answers texts.
 
-    node, controller, host: what handlers are given of this controller. new_id: makes request ids.
-    deadline_s: how long a call that waits may take.
+    node, controller, host: what handlers are given of this controller. bus: tells clients of changes.
+    new_id: makes request ids. deadline_s: how long a call that waits may take.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Dispatcher:
         node: Node,
         controller: Controller,
         host: Host,
+        bus: Bus,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         deadline_s: float = CALL_DEADLINE_S,
     ) -> None:
@@ -103,6 +105,7 @@ class Dispatcher:
         self.node = node
         self.controller = controller
         self.host = host
+        self.bus = bus
         self._new_id = new_id
         self._deadline_s = deadline_s
         self._table = Table(registry.methods)
@@ -235,6 +238,13 @@ class Context:
         self.committed = await self._dispatcher.engine.execute(
             command, actor=self.actor, origin=self.session.origin, request_id=self.request_id
         )
+
+    async def subscribe(
+        self, name: str, *, addressed: bool = False, since: int | None = None, term: int | None = None
+    ) -> plugin.Subscribed:
+        bus = self._dispatcher.bus
+        made = await bus.subscribe(self.client, name, addressed=addressed, since=since, term=term)
+        return plugin.Subscribed(id=made.id, seq=made.at.seq, term=made.at.term)
 
     async def state_digest(self) -> tuple[int, str]:
         return await self._dispatcher.engine.state_digest()

@@ -32,7 +32,7 @@ from middlewared.kernel.errors import (
     OutcomeUnknown,
     Refused,
 )
-from middlewared.kernel.event import MAX_PAYLOAD, START, Event, Position, Record, Stamp, UnknownKind, seal
+from middlewared.kernel.event import MAX_PAYLOAD, START, Event, Headline, Position, Record, Stamp, UnknownKind, seal
 from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Command, Noun
 from middlewared.ports import Clock
@@ -135,6 +135,20 @@ class Engine:
     @property
     def states(self) -> Mapping[str, Any]:
         return self._state.states
+
+    def applied(self) -> Position:
+        """The last record that is committed and applied."""
+        return self._state.applied
+
+    def noun_of(self, kind: str) -> str | None:
+        """Whose state an event of `kind` changes; None for events of the engine itself."""
+        return self._registry.noun_of.get(kind)
+
+    def has_noun(self, collection: str) -> bool:
+        return collection in self._registry.nouns
+
+    async def headlines(self, after: int, upto: int) -> list[Headline]:
+        return await self._replicator.headlines(after, upto)
 
     async def state_digest(self) -> tuple[int, str]:
         return await self._state.digest()

@@ -10,7 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from middlewared.kernel.event import Position, Record
+from middlewared.kernel.event import Headline, Position, Record
 from middlewared.plugin import Noun
 from middlewared.store.cut import Cut
 from middlewared.store.state import Applied
@@ -31,6 +31,8 @@ class Log(Protocol):
     def at(self, seq: int) -> Record | None: ...
 
     def since(self, seq: int, limit: int) -> list[Record]: ...
+
+    def headlines(self, after: int, upto: int) -> list[Headline]: ...
 
     def term_history(self) -> list[tuple[int, int, bytes]]: ...
 

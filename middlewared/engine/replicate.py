@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from middlewared.engine.outside import Log, Threads, one_thread
 from middlewared.kernel.errors import Diverged, MiddlewareError
-from middlewared.kernel.event import START, Position, Record
+from middlewared.kernel.event import START, Headline, Position, Record
 from middlewared.kernel.facts import PairRecord
 from middlewared.ports import Clock
 from middlewared.protocol import replication_values as values
@@ -127,6 +127,10 @@ class Replicator:
         """This log's hash at `seq`; None where it ends before."""
         found = await self._read(self._store.at, seq)
         return found.hash if found else None
+
+    async def headlines(self, after: int, upto: int) -> list[Headline]:
+        """Of this log's records after `after`, up to `upto`. Raises LogDamaged, PortFailed."""
+        return await self._read(self._store.headlines, after, upto)
 
     async def close(self) -> None:
         for task in list(self._tasks):

@@ -6,7 +6,9 @@ await answers.answer(session, text, lambda: None)
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,10 +19,12 @@ from middlewared.engine.dispatch import Committed, Dispatcher
 from middlewared.engine.peer import Questions
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import CallFailed, MiddlewareError
+from middlewared.kernel.event import Headline, Position
 from middlewared.kernel.facts import Node
 from middlewared.plugin import Alert, Command, ControllerFacts, Noun, Plugin
 from middlewared.ports import Host
 from middlewared.protocol.peer_calls import AWAY, TIMEOUT_S, failed
+from middlewared.protocol.subscription import Cursor
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -54,6 +58,31 @@ FACTS = ControllerFacts(
 )
 
 
+class MemoryLog:
+    """What a bus must know of a log: the headlines of its records, all of them applied. nouns: by event kind."""
+
+    def __init__(self, nouns: Mapping[str, str]) -> None:
+        self.lines: list[Headline] = []
+        self._nouns = nouns
+
+    def append(self, kind: str, term: int = 1) -> Cursor:
+        self.lines.append(Headline(len(self.lines) + 1, term, kind))
+        return Cursor(len(self.lines), term)
+
+    def applied(self) -> Position:
+        return Position(len(self.lines), self.lines[-1].term if self.lines else 0, b"")
+
+    def noun_of(self, kind: str) -> str | None:
+        return self._nouns.get(kind)
+
+    def has_noun(self, collection: str) -> bool:
+        return collection in self._nouns.values()
+
+    async def headlines(self, after: int, upto: int) -> list[Headline]:
+        await asyncio.sleep(0)
+        return self.lines[after:upto]
+
+
 class MemoryEngine:
     """Executes commands at once.
 
@@ -63,15 +92,15 @@ class MemoryEngine:
 
     node: Node = "A"
 
-    def __init__(self, registry: Registry, bus: Bus) -> None:
+    def __init__(self, registry: Registry, log: MemoryLog, bus: Bus) -> None:
         self.states: dict[str, Any] = {noun.name: noun.initial for noun in registry.nouns.values()}
         self.refusal: MiddlewareError | None = None
         self.facts_now = FACTS
-        self.seq = 0
         self.executed: list[tuple[Command, str, str, str]] = []
         self.peer: dict[str, object | MiddlewareError] = {}
         self.asked: list[tuple[object, ...]] = []
         self._registry = registry
+        self._log = log
         self._bus = bus
         self._alerts = Alerts(self.node, registry.alert_sources)
 
@@ -89,11 +118,14 @@ class MemoryEngine:
     async def execute(self, command: Command, *, actor: str, origin: str, request_id: str) -> Committed:
         noun = self._registry.nouns[command.noun]
         for event in noun.decide(self.states[noun.name], command):
-            self.seq += 1
             self.states[noun.name] = noun.evolve(self.states[noun.name], event)
-            self._bus.committed(noun.name, event.kind, self.seq)
+            self._bus.committed(noun.name, event.kind, self._log.append(event.kind, self.facts_now.term))
         self.executed.append((command, actor, origin, request_id))
         return Committed(self.seq, self.facts_now.term, "pair")
+
+    @property
+    def seq(self) -> int:
+        return self._log.applied().seq
 
     async def state_digest(self) -> tuple[int, str]:
         return self.seq, repr(sorted(self.states.items()))
@@ -150,10 +182,12 @@ class MemoryHost:
 
 def dispatcher(*plugins: Plugin, deadline_s: float = 5.0) -> tuple[Dispatcher, MemoryEngine, Bus]:
     """A dispatcher over `plugins`, and the engine and the bus behind it."""
-    registry, bus = Registry(plugins), Bus()
-    engine = MemoryEngine(registry, bus)
+    registry = Registry(plugins)
+    log = MemoryLog(registry.noun_of)
+    bus = Bus(log)
+    engine = MemoryEngine(registry, log, bus)
     host: Host = MemoryHost()
-    made = Dispatcher(registry, engine, node=engine.node, controller=engine, host=host, deadline_s=deadline_s)
+    made = Dispatcher(registry, engine, node=engine.node, controller=engine, host=host, bus=bus, deadline_s=deadline_s)
     return made, engine, bus
 
 

@@ -72,6 +72,14 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         return Position(self.seq, self.term, self.hash)
 
 
+class Headline(NamedTuple):
+    """What of a record is told to whoever hears of changes: the rest may hold secrets."""
+
+    seq: int
+    term: int
+    kind: str
+
+
 class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     """What the shell gives a command's events: who, how, where, when. Made outside: a decision is repeatable."""
 

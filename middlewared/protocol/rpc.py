@@ -178,6 +178,11 @@ def encode_notice(method: str, params: Mapping[str, object]) -> bytes:
     return _encoder.encode({"jsonrpc": "2.0", "method": method, "params": params})
 
 
+def addressed(notice: bytes, subscription: str) -> bytes:
+    """The same notification for one subscription, whose id is added to its params. They are encoded last."""
+    return b'%b,"subscription":%b}}' % (notice[:-2], _encoder.encode(subscription))
+
+
 def decode_incoming(text: bytes | str) -> Reply | Notice:
     """What a server sent. Raises msgspec.DecodeError when it is neither a reply nor a notification."""
     message = _incoming.decode(text)

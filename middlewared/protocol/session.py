@@ -1,22 +1,23 @@
 """The state of one client: who it is, what it may, what it wants to hear, and what it has not been sent yet.
 
-Pure: ids are handed in, frames come ready to send, and the shell empties `outbox`.
+Pure: ids are handed in, frames come ready to send, and the shell empties the outbox with `take`.
 
 A client hears every change of a collection that it subscribed to, in order, or it is told that it does not. When more
 than OUTBOX_LIMIT frames wait because it reads too slowly, its subscription ends with a `notify_unsubscribed` that says
-so, after the frames that still wait; nothing is skipped silently. It may subscribe again and ask for the present state.
+so, and since which record to subscribe again, after the frames that still wait; nothing is skipped silently. Frames
+that are replayed from the log wait for room instead (protocol/subscription.py).
 """
 
 from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from middlewared.kernel.errors import CallFailed
 from middlewared.protocol import rpc
+from middlewared.protocol.subscription import BEGINNING, OUTBOX_LIMIT, SPAN, Cursor, Subscription, Told
 
-OUTBOX_LIMIT = 1000
 SUBSCRIPTION_LIMIT = 100
 CALLS_LIMIT = 20
 FULL_ADMIN = "FULL_ADMIN"
@@ -38,10 +39,12 @@ class Session:
         self.local_root = local_root
         self.options = dict(DEFAULT_OPTIONS)
         self.outbox: deque[bytes] = deque()
+        self.on_room: Callable[[], None] | None = None
+        """Called when the outbox has room for another span of a replay."""
         self.calls_waiting = 0
         """Calls that were started and wait for something; CALLS_LIMIT is the bound."""
         self._new_id = new_id
-        self._subscriptions: dict[str, str] = {}
+        self._subscriptions: dict[str, Subscription] = {}
         self.username: str | None = None
         self.roles: frozenset[str] = frozenset()
         self._become_nobody()
@@ -56,6 +59,7 @@ class Session:
         self._become_nobody()
         self._subscriptions.clear()
         self.outbox.clear()
+        self._say_room()
 
     def _become_nobody(self) -> None:
         self.username = "root" if self.local_root else None
@@ -65,13 +69,17 @@ class Session:
         """Whether it has one of `roles`, or the one that includes all."""
         return not roles or FULL_ADMIN in self.roles or not self.roles.isdisjoint(roles)
 
-    def subscribe(self, name: str) -> str:
-        """Hear of the collection `name`, or of all with `*`. Returns the subscription's id. Raises CallFailed."""
+    # --- what it wants to hear ---
+
+    def subscribe(
+        self, name: str, at: Cursor = BEGINNING, *, addressed: bool = False, replaying: bool = False
+    ) -> Subscription:
+        """Hear of the collection `name`, or of all with `*`, after the record `at`. Raises CallFailed."""
         if len(self._subscriptions) >= SUBSCRIPTION_LIMIT:
             raise CallFailed(errno.ENOSPC, f"A client may have {SUBSCRIPTION_LIMIT} subscriptions")
-        subscription = self._new_id()
-        self._subscriptions[subscription] = name
-        return subscription
+        made = Subscription(self._new_id(), name, at, addressed=addressed, replaying=replaying)
+        self._subscriptions[made.id] = made
+        return made
 
     def unsubscribe(self, subscription: str) -> bool:
         """End one subscription. False: there is none of that id."""
@@ -79,22 +87,92 @@ class Session:
 
     def hears(self, collection: str) -> bool:
         """Whether a change of `collection` is for this client."""
-        return any(name in (collection, "*") for name in self._subscriptions.values())
+        return any(subscription.hears(collection) for subscription in self._subscriptions.values())
 
-    def notify(self, collection: str, frame: bytes) -> None:
-        """Queue a change of `collection`, or end the subscription of a client that is too far behind."""
-        if len(self.outbox) < OUTBOX_LIMIT:
-            self.outbox.append(frame)
-            return
-        reason = f"The client is {OUTBOX_LIMIT} notifications behind; subscribe again and ask for the present state"
-        for name in {n for n in self._subscriptions.values() if n in (collection, "*")}:
-            self.end(name, rpc.detail(errno.ENOBUFS, reason))
+    # --- what it is told ---
+
+    def notify(self, collection: str, frame: bytes, at: Cursor | None = None) -> None:
+        """Queue a change of `collection`, or end the subscription of a client that is too far behind.
+
+        at: the record that it comes from, None where it is not in the log.
+        """
+        hearers = [
+            subscription
+            for subscription in self._subscriptions.values()
+            if subscription.hears(collection) and not (subscription.replaying and at is not None)
+        ]
+        plain = [subscription for subscription in hearers if not subscription.addressed]
+        self._queue(plain, frame, at)
+        for subscription in hearers:
+            if subscription.addressed:
+                self._queue([subscription], rpc.addressed(frame, subscription.id), at)
 
     def end(self, name: str, why: rpc.Detail | None) -> None:
         """End the subscriptions to `name` and say so. why None: an end in good order."""
-        ended = [subscription for subscription, n in self._subscriptions.items() if n == name]
-        if not ended:
+        self._end_all([s for s in self._subscriptions.values() if s.name == name], lambda _: why)
+
+    def end_one(self, subscription: Subscription, why: rpc.Detail) -> None:
+        """End one subscription and say so."""
+        self._end_all([s for s in self._subscriptions.values() if s is subscription], lambda _: why)
+
+    def cut(self, after: int, from_log: Callable[[str], bool]) -> None:
+        """Applied records after `after` were cut from the log. from_log: whether a collection comes from it."""
+        concerned = [s for s in self._subscriptions.values() if s.name == "*" or from_log(s.name)]
+        self._end_all(concerned, lambda subscription: subscription.why_cut(after))
+
+    def take(self) -> bytes:
+        """The next frame to send; there must be one in the outbox."""
+        frame = self.outbox.popleft()
+        if len(self.outbox) <= SPAN:
+            self._say_room()
+        return frame
+
+    def _queue(self, hearers: Sequence[Subscription], frame: bytes, at: Cursor | None) -> None:
+        """One frame for all of `hearers`."""
+        if not hearers:
             return
+        if len(self.outbox) >= OUTBOX_LIMIT:
+            self._end_all(hearers, Subscription.why_behind)
+            return
+        self.outbox.append(frame)
+        if at is not None:
+            for subscription in hearers:
+                subscription.at = at
+
+    def _end_all(self, ended: Sequence[Subscription], why: Callable[[Subscription], rpc.Detail | None]) -> None:
+        """Every addressed one is told by its id, the others once for each name."""
+        told: set[str] = set()
         for subscription in ended:
-            del self._subscriptions[subscription]
-        self.outbox.append(rpc.encode_notice("notify_unsubscribed", {"collection": name, "error": why}))
+            del self._subscriptions[subscription.id]
+            params: dict[str, object] = {"collection": subscription.name, "error": why(subscription)}
+            if subscription.addressed:
+                params["subscription"] = subscription.id
+            elif subscription.name in told:
+                continue
+            else:
+                told.add(subscription.name)
+            self.outbox.append(rpc.encode_notice("notify_unsubscribed", params))
+
+    # --- replays ---
+
+    def to_replay(self) -> Subscription | None:
+        """The one that is furthest behind of those that are behind the log."""
+        behind = [subscription for subscription in self._subscriptions.values() if subscription.replaying]
+        return min(behind, key=lambda subscription: subscription.at.seq, default=None)
+
+    def has_room(self) -> bool:
+        """Whether a span of a replay may be queued; otherwise `on_room` is called when it may."""
+        return len(self.outbox) <= SPAN
+
+    def replayed(self, subscription: Subscription, changes: Sequence[Told], upto: Cursor, applied: int) -> None:
+        """Queue the changes of one span that are for `subscription`. upto: the span's end. applied: seq, now."""
+        if self._subscriptions.get(subscription.id) is not subscription:
+            return
+        heard = (change.frame for change in changes if subscription.hears(change.collection))
+        self.outbox.extend(rpc.addressed(frame, subscription.id) for frame in heard)
+        subscription.at = upto
+        subscription.replaying = upto.seq < applied
+
+    def _say_room(self) -> None:
+        if self.on_room is not None:
+            self.on_room()

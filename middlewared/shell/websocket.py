@@ -223,7 +223,7 @@ class _Connection:
     async def _send_notices(self) -> None:
         try:
             while self.session.outbox:
-                await self._send(self.session.outbox.popleft())
+                await self._send(self.session.take())
         finally:
             self._sender = None
 

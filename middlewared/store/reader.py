@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from middlewared.kernel.event import Position, Record
+from middlewared.kernel.event import Headline, Position, Record
 from middlewared.store import cut, records, sqlite
 
 
@@ -33,6 +33,11 @@ class LogReader:
         """The records after `seq`, in order, at most `limit` of them."""
         with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
             return records.since(connection, self.path, seq, limit)
+
+    def headlines(self, after: int, upto: int) -> list[Headline]:
+        """Seq, term and kind of the records after `after`, up to `upto`, in order."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.headlines(connection, after, upto)
 
     def at(self, seq: int) -> Record | None:
         """The record at `seq`, None if there is none."""

@@ -14,7 +14,7 @@ from sqlalchemy import ClauseElement, Connection, bindparam, insert
 from sqlalchemy.dialects.sqlite import dialect
 
 from middlewared.kernel.errors import LogDamaged
-from middlewared.kernel.event import START, Position, Record, follows
+from middlewared.kernel.event import START, Headline, Position, Record, follows
 from middlewared.store import schema
 
 
@@ -30,6 +30,7 @@ _INSERT_TERM = _sql(insert(schema.term))
 _SELECT = "SELECT * FROM event"
 """Every column that the file has, in Record's order. One of the first schema lacks the last, which has a default."""
 _HEAD = "SELECT seq, term, hash FROM event ORDER BY seq DESC LIMIT 1"
+_HEADLINES = "SELECT seq, term, kind FROM event WHERE seq > ? AND seq <= ? ORDER BY seq"
 _TERMS = """
     SELECT ended.term, event.seq, event.hash
     FROM (SELECT term, lead(first_seq) OVER (ORDER BY term) - 1 AS last FROM term) AS ended
@@ -80,6 +81,11 @@ def since(connection: Connection, path: Path, seq: int, limit: int) -> list[Reco
 def at(connection: Connection, path: Path, seq: int) -> Record | None:
     row = connection.exec_driver_sql(f"{_SELECT} WHERE seq = ?", (seq,)).one_or_none()
     return None if row is None else _record(tuple(row), path)
+
+
+def headlines(connection: Connection, after: int, upto: int) -> list[Headline]:
+    """Of the records after `after`, up to `upto`, in order."""
+    return [Headline(*row) for row in connection.exec_driver_sql(_HEADLINES, (after, upto))]
 
 
 def term_history(connection: Connection) -> list[tuple[int, int, bytes]]:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from middlewared.kernel.errors import CallFailed, NotAuthenticated, Refused
-from middlewared.plugin import Call, Method, local, query
+from middlewared.plugin import Call, Method, Subscribed, local, query
 
 PUBLIC_EVENTS = frozenset({"failover.status", "failover.disabled.reasons"})
 """What the sign-in page shows before anybody has signed in."""
@@ -43,14 +43,34 @@ async def set_options(call: Call, options: Options) -> dict[str, bool]:
     return dict(call.session.options)
 
 
+class SubscribeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a subscription begins. With this object, even an empty one, its notifications carry its id.
+
+    since: the seq of a record: everything after it is told first. term: of that record, as a notification told it; the
+    call is refused when another record stands there now. position: answer {id, seq, term}, where it begins.
+    """
+
+    since: int | UnsetType = UNSET
+    term: int | UnsetType = UNSET
+    position: bool = False
+
+
 @local("core.subscribe", public=True)
-async def subscribe(call: Call, name: str) -> str:
+async def subscribe(call: Call, name: str, options: SubscribeOptions | None = None) -> str | Subscribed:
     """Be told of every change of a collection, or of all with "*". Returns the id with which to unsubscribe."""
     if call.session.username is None and name not in PUBLIC_EVENTS:
         raise NotAuthenticated
     if name != "*" and name not in call.event_names():
         raise Refused(("name", f"there is no collection {name}", errno.ENOENT))
-    return call.session.subscribe(name)
+    if options is None:
+        return (await call.subscribe(name)).id
+    made = await call.subscribe(
+        name,
+        addressed=True,
+        since=None if options.since is UNSET else options.since,
+        term=None if options.term is UNSET else options.term,
+    )
+    return made if options.position else made.id
 
 
 @local("core.unsubscribe", public=True)

@@ -11,6 +11,7 @@ import pytest
 
 from middlewared.engine.announce import Announcer
 from middlewared.engine.bus import Bus
+from middlewared.engine.standin import MemoryLog
 from middlewared.kernel.errors import CallFailed, MiddlewareError
 from middlewared.plugin import Announcement
 from middlewared.protocol.session import Session
@@ -30,7 +31,7 @@ class World:
         self.asked = 0
         ids = count()
         self.session = Session(id="s", origin="", local_root=True, new_id=lambda: str(next(ids)))
-        self.bus = Bus()
+        self.bus = Bus(MemoryLog({}))
         self.bus.attach(self.session, lambda: None)
         self.announcer = Announcer(
             [

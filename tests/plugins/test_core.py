@@ -78,6 +78,19 @@ async def test_a_collection_that_does_not_exist_is_refused(api: tuple[Dispatcher
     assert await call(api, session(), "core.subscribe", "nope") == (-32602, 22)
 
 
+async def test_a_subscription_since_a_record_answers_its_id_or_where_it_begins(api: tuple[Dispatcher, Bus]) -> None:
+    client = session()
+    api[1].attach(client, lambda: None)
+    assert await call(api, client, "core.subscribe", "user", {"since": 0}) == "id0"
+    told = await call(api, client, "core.subscribe", "*", {"position": True})
+    assert told == {"id": "id1", "seq": 0, "term": 0}
+
+
+@pytest.mark.parametrize("options", [{"since": -1}, {"since": 1}, {"since": "0"}, {"since": None}, {"until": 4}])
+async def test_a_since_that_is_no_record_is_refused(api: tuple[Dispatcher, Bus], options: dict[str, object]) -> None:
+    assert await call(api, session(), "core.subscribe", "user", options) == (-32602, 22)
+
+
 async def test_there_are_no_jobs_however_they_are_asked_for(api: tuple[Dispatcher, Bus]) -> None:
     assert await call(api, session(), "core.get_jobs") == []
     assert await call(api, session(), "core.get_jobs", [["id", "=", 4]], {"limit": 1}) == []

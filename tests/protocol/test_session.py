@@ -6,7 +6,8 @@ from itertools import count
 import pytest
 
 from middlewared.kernel.errors import CallFailed
-from middlewared.protocol.session import OUTBOX_LIMIT, SUBSCRIPTION_LIMIT, Session
+from middlewared.protocol.session import SUBSCRIPTION_LIMIT, Session
+from middlewared.protocol.subscription import OUTBOX_LIMIT
 
 
 def session(*, local_root: bool = False) -> Session:
@@ -39,7 +40,7 @@ def test_one_of_the_roles_is_enough_and_full_admin_is_all_of_them() -> None:
 
 def test_a_client_hears_what_it_subscribed_to_and_nothing_else() -> None:
     client = session()
-    subscription = client.subscribe("user")
+    subscription = client.subscribe("user").id
     assert (client.hears("user"), client.hears("pool")) == (True, False)
     assert client.unsubscribe(subscription)
     assert not client.unsubscribe(subscription)

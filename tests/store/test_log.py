@@ -56,6 +56,13 @@ def test_what_was_appended_is_read_back_byte_for_byte(log: LogStore, chain: Chai
     assert log.at(3) == records[2]
 
 
+def test_the_headlines_of_a_span_are_read_without_the_rest(log: LogStore, chain: Chain) -> None:
+    records = chain(5)
+    log.append(records)
+    assert log.headlines(1, 3) == [(r.seq, r.term, r.kind) for r in records[1:3]]
+    assert log.headlines(5, 9) == []
+
+
 def test_an_empty_group_changes_nothing(log: LogStore, chain: Chain) -> None:
     head = log.append(chain(1))
     assert log.append([]) == head
