@@ -57,7 +57,7 @@ from middlewared.shell.peer_link import PeerLine, PeerLink
 from middlewared.shell.websocket import ApiServer
 from middlewared.store.lock import DataDirectory
 from middlewared.store.log import LogStore
-from middlewared.store.rebuild import open_state, rebuild
+from middlewared.store.rebuild import Opened, open_state, rebuild
 from middlewared.store.rows import words
 from middlewared.store.state import StateStore
 
@@ -130,20 +130,22 @@ class Daemon:
 
     def _open_stores(self) -> None:
         self._log = LogStore.open(self._data / "log.db")
-        self._state = CommittedState(self._registry, self._open_state())
+        store, why, difference = self._open_state()
+        self._state = CommittedState(self._registry, store)
+        if why is not None:
+            log.warning("event=state_rebuilt why=%r", why)
+        if difference is not None:
+            seq = self._state.applied.seq
+            log.error("event=state_differs seq=%d repaired_from=log %s", seq, words(difference))
+            self._state.differs = (seq, f"at the start, repaired from the log: {words(difference)}")
         at = self._state.applied.seq
         while batch := self._log.since(at, READ_BATCH):
             self._state.follow(batch)
             at = batch[-1].seq
 
-    def _open_state(self) -> StateStore:
+    def _open_state(self) -> Opened:
         path, nouns = self._data / "state.db", list(self._registry.nouns.values())
-        store, why, difference = open_state(path, self._log, self._registry.catalogue, nouns)
-        if why is not None:
-            log.warning("event=state_rebuilt why=%r", why)
-        if difference is not None:
-            log.error("event=state_differs with=log %s", words(difference))
-        return store
+        return open_state(path, self._log, self._registry.catalogue, nouns)
 
     def _rebuilt_state(self, upto: int | None) -> StateStore:
         path, nouns = self._data / "state.db", list(self._registry.nouns.values())

@@ -118,8 +118,11 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     status: the string that clients know. why: the sentence of the rule that decided the role. behind: why the
     configuration is read-only on the owner, None if it is not. Seqs: of the log; peer_*: as last acknowledged.
-    peer_refused: why the peer closed the line, None while it does not. disk_ok: the voters that this controller
-    reaches, out of disks_total.
+    peer_refused: why the peer closed the line, None while it does not. lag_events: not applied by the peer (on the
+    standby: not applied here, of those committed). lag_ms: how long the oldest of them has waited (on the standby: how
+    long it has not known itself to be level). digest_equal_at_seq: where the two states were last found equal.
+    state_differs: the last difference that was found in this controller's state, until both are found equal at a later
+    seq. disk_ok: the voters that this controller reaches, out of disks_total.
     """
 
     version: str
@@ -141,6 +144,10 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     peer_refused: str | None
     peer_durable_seq: int
     peer_applied_seq: int
+    lag_events: int
+    lag_ms: int
+    digest_equal_at_seq: int
+    state_differs: str | None
     quarantined: int
     apply_blocked: str | None
     disks_ok: int
@@ -370,12 +377,15 @@ class Announcement:
     """Whenever the answer of `query` changes, its subscribers are told, within a second.
 
     field: they are told {field: answer}. Empty: the answer is a list of Structs, each with an `id`, and they are told
-    what was added, changed and removed.
+    what was added, changed and removed. ignores: fields of the answer whose change alone is not told.
+    pause_s: at least so long between two of them.
     """
 
     collection: str
     query: str
     field: str = ""
+    ignores: tuple[str, ...] = ()
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ class Announcer:
         self._ask = ask
         self._bus = bus
         self._last: dict[str, object] = {}
+        self._not_before: dict[str, float] = {}
         self._wake = asyncio.Event()
 
     def look(self) -> None:
@@ -49,6 +50,10 @@ class Announcer:
                 await self._compare(announcement)
 
     async def _compare(self, announcement: Announcement) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._not_before.get(announcement.collection, now):
+            return
+        self._not_before[announcement.collection] = now + announcement.pause_s
         try:
             answer = await self._ask(announcement.query)
         except MiddlewareError as e:
@@ -56,7 +61,7 @@ class Announcer:
             return
         known = announcement.collection in self._last
         before = self._last.get(announcement.collection)
-        if known and before == answer:
+        if known and (before == answer or _same(announcement.ignores, before, answer)):
             return
         self._last[announcement.collection] = answer
         if known and announcement.field:
@@ -72,6 +77,13 @@ class Announcer:
                 self._bus.publish(collection, msg="added", id=id_, fields=row)
             elif before[id_] != row:
                 self._bus.publish(collection, msg="changed", id=id_, fields=row)
+
+
+def _same(ignores: tuple[str, ...], before: object, answer: object) -> bool:
+    """Whether two Structs differ in nothing but fields that are ignored."""
+    if not ignores or not isinstance(before, msgspec.Struct) or not isinstance(answer, msgspec.Struct):
+        return False
+    return before == msgspec.structs.replace(answer, **{name: getattr(before, name) for name in ignores})
 
 
 def _by_id(answer: object) -> dict[object, Row]:

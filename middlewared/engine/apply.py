@@ -35,6 +35,9 @@ State = msgspec.Struct
 WRITE_AFTER_S = 0.05
 """How long state.db may be behind: written at once, it would take the processor from the very next commit."""
 
+FRESH_S = 0.2
+"""How long whoever asks for the digest of this moment waits behind a slow disk before it gets the last one."""
+
 
 class Change(msgspec.Struct, frozen=True):
     """A record that became visible. noun: whose state it changed; None for events of the engine itself."""
@@ -63,7 +66,8 @@ def _nobody(seq: int, digest: str) -> None:
 class CommittedState:
     """Folds committed records into the nouns' states and keeps state.db behind them.
 
-    shown: (seq, digest) of the newest rows. on_digest: hears of the digest at each point that both controllers know,
+    shown: (seq, digest) of the newest rows. differs: the last difference that was found in it, and at which seq.
+    on_digest: hears of the digest at each point that both controllers know,
     and where `mark` asked for it.
     """
 
@@ -80,6 +84,7 @@ class CommittedState:
         self._closed = False
         self.on_digest: Callable[[int, str], None] = _nobody
         self.blocked: str | None = None
+        self.differs: tuple[int, str] | None = None
         self.applied, self.pair_seq = store.applied()
         self._written = self.applied
         self.shown = (self.applied.seq, store.digest)
@@ -151,7 +156,10 @@ class CommittedState:
             await asyncio.shield(self._writing)
 
     async def digest(self) -> tuple[int, str]:
-        """(applied seq, digest of every projected row) of this moment. Raises NoRole while the daemon ends."""
+        """(applied seq, digest of every projected row), of this moment where the disk lets the rows be projected now.
+
+        Raises NoRole while the daemon ends.
+        """
         if self._closed:
             raise NoRole("This controller is beginning anew")
         if self.shown[0] == self.applied.seq:
@@ -159,7 +167,11 @@ class CommittedState:
         point = self._point()
         self._wake_writer()
         self._awaited.set()
-        return await asyncio.shield(point.shown)
+        try:
+            async with asyncio.timeout(FRESH_S):
+                return await asyncio.shield(point.shown)
+        except TimeoutError:
+            return self.shown
 
     async def replace(self, make: Callable[[], Projections]) -> None:
         """Let go of state.db, have it made again, and take it over. What was to be applied is forgotten."""

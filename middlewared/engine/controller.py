@@ -84,6 +84,7 @@ class ThisController:
         standing = self._tenure.standing
         record = standing.record if standing is not None else None
         now = self._clock.boottime()
+        lag_events, lag_s = replica.side.behind(now)
         return ControllerFacts(
             version=self._build.version,
             boot_id=self._build.boot_id,
@@ -104,6 +105,10 @@ class ThisController:
             peer_refused=replica.line.refused,
             peer_durable_seq=owner.acked.seq if owner is not None and owner.acked is not None else 0,
             peer_applied_seq=owner.peer_applied_seq if owner is not None else 0,
+            lag_events=lag_events,
+            lag_ms=round(lag_s * 1000),
+            digest_equal_at_seq=replica.agreement.equal_at,
+            state_differs=self._state_differs(),
             quarantined=self._quarantined(),
             apply_blocked=self._state.blocked,
             disks_ok=sum(voter.reachable for voter in standing.voters) if standing is not None else 0,
@@ -112,6 +117,12 @@ class ThisController:
             vip_states=self._vip_states(),
             effects={outcome.effect: outcome.why for outcome in self._reconciler().outcomes()},
         )
+
+    def _state_differs(self) -> str | None:
+        if self._state.differs is None:
+            return None
+        seq, what = self._state.differs
+        return what if seq >= self._replicator.replica.agreement.equal_at else None
 
     def status(self) -> Status:
         replica = self._replicator.replica

@@ -336,6 +336,7 @@ class Engine:
 
     def differs(self, what: Disagreement) -> None:
         log.error("event=state_differs seq=%d here=%s there=%s", what.seq, what.here, what.there)
+        self._state.differs = (what.seq, f"at seq {what.seq} the digest is {what.here}, the owner's is {what.there}")
 
     def halted(self, why: str) -> None:
         log.critical("event=halted why=%r", why)

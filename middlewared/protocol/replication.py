@@ -129,7 +129,7 @@ class Replica:
             case Got():
                 self._got(message.frame, now)
             case Proposed() if isinstance(side, Owner):
-                side.propose(message.records)
+                side.propose(message.records, now)
             case Stored():
                 self.log.stored(message.head)
                 side.stored()

@@ -22,6 +22,7 @@ from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node, PairRecord, other
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.checkpoint import Agreement
+from middlewared.protocol.lag import Lag
 from middlewared.protocol.replication_log import Line, LogEnds
 from middlewared.protocol.replication_values import (
     DigestAt,
@@ -63,6 +64,8 @@ class Owner:
         self.synced: frozenset[Node] = frozenset(tenure.record.in_sync if tenure.record else ())
         self.acked: Position | None = None
         self.peer_applied_seq = 0
+        self.lag = Lag()
+        self.lag.made(log.tip.seq, now)
         # opening
         self._gather_until: float | None = now + GATHER_S
         self._adopted = 0
@@ -197,13 +200,15 @@ class Owner:
                     self._silent = False
                 self.acked = frame.head
                 self.peer_applied_seq = frame.applied_seq
+                self.lag.reached(frame.applied_seq)
                 if frame.digest_seq:
                     self.agreement.there(frame.digest_seq, frame.digest)
                     self.agreement.answered(frame.digest_seq)
 
-    def propose(self, records: tuple[Record, ...]) -> None:
+    def propose(self, records: tuple[Record, ...], now: float) -> None:
         live = self.acked is not None and self._reading is None and self._sent == self.log.tip
         self.line.store(self.log, records)
+        self.lag.made(self.log.tip.seq, now)
         if live:
             self._ship(records)
 
@@ -255,6 +260,15 @@ class Owner:
                 self.line.send(frames.Commit(self.term, self.log.committed.seq, self.log.pair_seq))
         if self.agreement.due(now) and self._compares():
             self.line.act(DigestAt(self.log.applied_seq))
+
+    # --- what is told ---
+
+    def behind(self, now: float) -> tuple[int, float]:
+        """How many events the peer has not applied, and for how many seconds the oldest of them has been waiting."""
+        since = self.lag.since()
+        if self.alone or since is None:
+            return 0, 0.0
+        return self.log.tip.seq - self.peer_applied_seq, now - since
 
     # --- the digest of the state ---
 

@@ -36,6 +36,7 @@ class Standby:
         self._fetched: Position | None = None
         self._announced = (0, 0)
         self._ack_at: float | None = None
+        self._level_at: float | None = None
 
     def deadline(self) -> float | None:
         return self._ack_at
@@ -109,8 +110,20 @@ class Standby:
             self.line.act(Differs(self.agreement.differs))
 
     def settle(self, now: float) -> None:
+        if self._level_at is None or self._level():
+            self._level_at = now
         if self._ack_at is not None and now >= self._ack_at:
             self._acknowledge()
+
+    def _level(self) -> bool:
+        return self._following and self.log.applied_seq >= self._announced[0]
+
+    def behind(self, now: float) -> tuple[int, float]:
+        """How many events that the owner has committed are not applied here, as far as it said, and for how many
+        seconds this controller has not known itself to be level with it."""
+        if self._level() or self._level_at is None:
+            return 0, 0.0
+        return max(0, self._announced[0] - self.log.applied_seq), now - self._level_at
 
     def _answer_lead(self) -> None:
         """A history is told only when nothing is on its way to the disk."""

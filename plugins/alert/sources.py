@@ -32,6 +32,14 @@ def apply_blocked(facts: ControllerFacts) -> str | None:
     return f"Nothing more is applied here: {facts.apply_blocked}" if facts.apply_blocked is not None else None
 
 
+def state_differs(facts: ControllerFacts) -> str | None:
+    if facts.state_differs is None:
+        return None
+    return (
+        f"The state of this controller differed from what the log and the other controller say: {facts.state_differs}"
+    )
+
+
 def peer_unreachable(facts: ControllerFacts) -> str | None:
     if not facts.paired or facts.peer_connected or facts.peer_refused is not None:
         return None
@@ -74,6 +82,12 @@ SOURCES = (
         level="CRITICAL",
         title="The log holds an event that cannot be applied",
         holds=apply_blocked,
+    ),
+    AlertSource(
+        klass="StateDiffers",
+        level="CRITICAL",
+        title="The states of the two controllers differ",
+        holds=state_differs,
     ),
     AlertSource(
         klass="PeerUnreachable",

@@ -17,5 +17,13 @@ plugin = Plugin(
         Announcement(
             collection="failover.disabled.reasons", query="failover.disabled.reasons", field="disabled_reasons"
         ),
+        # Seqs move with every write: four times a second is enough for people. How long it lasts is not news.
+        Announcement(
+            collection="failover.sync.status",
+            query="failover.sync.status",
+            field="sync_status",
+            ignores=("lag_ms",),
+            pause_s=0.25,
+        ),
     ),
 )

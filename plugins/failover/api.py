@@ -36,7 +36,13 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SyncStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Where both logs are, as this controller knows it; peer_*: as last acknowledged, on the owner."""
+    """Where both logs and both states are, as this controller knows it; peer_*: as last acknowledged, on the owner.
+
+    lag_events, lag_ms: what the standby has not applied, and how long the oldest of it has been waiting; on the
+    standby: of what is committed, and how long it has not known itself to be level with the owner.
+    digest_equal_at_seq: where the two states were last found equal, 0 if they never were since this daemon started.
+    state_differs: the first row that was found to differ, until the states are found equal at a later seq.
+    """
 
     term: int
     last_seq: int
@@ -44,12 +50,16 @@ class SyncStatus(msgspec.Struct, frozen=True, kw_only=True):
     applied_seq: int
     peer_durable_seq: int
     peer_applied_seq: int
+    lag_events: int
+    lag_ms: int
     in_sync: tuple[Node, ...]
     peer_connected: bool
     apply_blocked: str | None
     config_behind: str | None
     state_digest: str
     digest_at_seq: int
+    digest_equal_at_seq: int
+    state_differs: str | None
     quarantine: Quarantine
 
 
@@ -120,12 +130,16 @@ async def sync_status(call: Call) -> SyncStatus:
         applied_seq=facts.applied_seq,
         peer_durable_seq=facts.peer_durable_seq,
         peer_applied_seq=facts.peer_applied_seq,
+        lag_events=facts.lag_events,
+        lag_ms=facts.lag_ms,
         in_sync=facts.in_sync,
         peer_connected=facts.peer_connected,
         apply_blocked=facts.apply_blocked,
         config_behind=facts.behind,
         state_digest=digest,
         digest_at_seq=seq,
+        digest_equal_at_seq=facts.digest_equal_at_seq,
+        state_differs=facts.state_differs,
         quarantine=Quarantine(count=facts.quarantined),
     )
 

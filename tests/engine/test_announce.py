@@ -24,10 +24,11 @@ class Guest(msgspec.Struct, frozen=True):
 
 
 class World:
-    """Three announced queries, whose answers the test gives, and a client that hears both."""
+    """Announced queries, whose answers the test gives, and a client that hears them all."""
 
     def __init__(self) -> None:
         self.answers: dict[str, object] = {"door": "shut", "window": ["dust"], "guests": []}
+        self.answers |= {"host": Guest("eva", "glad"), "bell": "hangs"}
         self.asked = 0
         ids = count()
         self.session = Session(id="s", origin="", local_root=True, new_id=lambda: str(next(ids)))
@@ -38,11 +39,13 @@ class World:
                 Announcement(collection="house.door", query="door", field="state"),
                 Announcement(collection="house.window", query="window", field="spots"),
                 Announcement(collection="house.guests", query="guests"),
+                Announcement(collection="house.host", query="host", field="host", ignores=("mood",)),
+                Announcement(collection="house.bell", query="bell", field="bell", pause_s=3600.0),
             ],
             self.ask,
             self.bus,
         )
-        for name in ("house.door", "house.window", "house.guests"):
+        for name in ("house.door", "house.window", "house.guests", "house.host", "house.bell"):
             self.session.subscribe(name)
 
     async def ask(self, query: str) -> object:
@@ -56,7 +59,7 @@ class World:
         """A whole round of questions."""
         asked = self.asked
         self.announcer.look()
-        await until(lambda: self.asked >= asked + 3)
+        await until(lambda: self.asked >= asked + 4)
         await asyncio.sleep(0)
 
     def told(self) -> list[tuple[str, object]]:
@@ -101,6 +104,24 @@ async def test_a_query_that_fails_is_passed_over_and_its_change_is_told_when_it_
     world.answers["door"], world.answers["window"] = "open", ["dust", "rain"]
     await world.turn()
     assert world.told() == [("house.door", {"state": "open"}), ("house.window", {"spots": ["dust", "rain"]})]
+
+
+async def test_a_field_that_is_ignored_is_told_only_with_another_one(world: World) -> None:
+    await world.turn()
+    world.answers["host"] = Guest("eva", "sad")
+    await world.turn()
+    assert world.told() == []
+    world.answers["host"] = Guest("fay", "sad")
+    await world.turn()
+    assert world.told() == [("house.host", {"host": {"id": "fay", "mood": "sad"}})]
+
+
+async def test_a_query_with_a_pause_is_not_asked_oftener(world: World) -> None:
+    await world.turn()
+    world.answers["bell"] = "rings"
+    await world.turn()
+    await world.turn()
+    assert world.told() == []
 
 
 async def test_of_a_list_of_things_what_came_what_changed_and_what_went_is_told(world: World) -> None:

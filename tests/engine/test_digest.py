@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from middlewared_plugins.network import configuration, vip
 
 from middlewared.kernel.digest import CHECKPOINT_EVENTS
+from middlewared.shell.clock import SystemClock
 from tests.engine.pair import Controller, Pair, until
 
 
@@ -59,3 +61,20 @@ async def test_builds_of_different_shapes_are_not_compared(pair: Pair) -> None:
     await fill(pair.a, CHECKPOINT_EVENTS + 2)
     await pair.b.state.flush()
     assert (pair.b.replica.agreement.equal_at, pair.b.replica.agreement.differs) == (0, None)
+
+
+async def test_how_far_the_standby_is_behind_is_told_on_both(pair: Pair) -> None:
+    await until(lambda: pair.a.replica.side.behind(now()) == (0, 0.0) == pair.b.replica.side.behind(now()))
+    pair.wire.held = True
+    write = asyncio.create_task(pair.a.update(domain="lab.example"))
+    await until(lambda: pair.a.replica.side.behind(now())[1] > 0.03)
+    assert pair.a.replica.side.behind(now())[0] == 1
+    pair.wire.release()
+    await write
+    await until(lambda: pair.a.replica.side.behind(now()) == (0, 0.0))
+    pair.wire.cut()
+    await until(lambda: pair.b.replica.side.behind(now())[1] > 0.03)
+
+
+def now() -> float:
+    return SystemClock().boottime()

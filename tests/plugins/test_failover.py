@@ -135,6 +135,10 @@ async def test_the_state_of_both_logs_is_told_as_it_is(world: World) -> None:
         applied_seq=7,
         peer_durable_seq=6,
         peer_applied_seq=5,
+        lag_events=4,
+        lag_ms=40,
+        digest_equal_at_seq=2,
+        state_differs="a row",
         quarantined=3,
         behind="why",
         apply_blocked="because",
@@ -149,11 +153,15 @@ async def test_the_state_of_both_logs_is_told_as_it_is(world: World) -> None:
         "applied_seq": 7,
         "peer_durable_seq": 6,
         "peer_applied_seq": 5,
+        "lag_events": 4,
+        "lag_ms": 40,
         "in_sync": ["A", "B"],
         "peer_connected": True,
         "apply_blocked": "because",
         "config_behind": "why",
         "digest_at_seq": 0,
+        "digest_equal_at_seq": 2,
+        "state_differs": "a row",
         "quarantine": {"count": 3},
     }
 
@@ -189,4 +197,5 @@ def test_status_and_reasons_are_announced_under_the_fields_that_clients_know() -
     assert {(a.collection, a.query, a.field) for a in failover.announces} == {
         ("failover.status", "failover.status", "status"),
         ("failover.disabled.reasons", "failover.disabled.reasons", "disabled_reasons"),
+        ("failover.sync.status", "failover.sync.status", "sync_status"),
     }
