@@ -207,10 +207,11 @@ class Owner:
 
     def propose(self, records: tuple[Record, ...], now: float) -> None:
         live = self.acked is not None and self._reading is None and self._sent == self.log.tip
+        if live:
+            # First to the peer, whose answer takes longer than the disk here; neither waits for the other.
+            self._ship(records)
         self.line.store(self.log, records)
         self.lag.made(self.log.tip.seq, now)
-        if live:
-            self._ship(records)
 
     def stored(self) -> None:
         if self.phase is not Phase.OPEN and self.log.head == self.log.tip:
