@@ -27,6 +27,7 @@ from middlewared.engine import registry as plugins
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.announce import Announcer
 from middlewared.engine.apply import Change, CommittedState
+from middlewared.engine.aside import SetAside
 from middlewared.engine.bus import Bus
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.dispatch import Dispatcher
@@ -39,7 +40,7 @@ from middlewared.kernel.errors import BadBootFile, CallFailed, Refused
 from middlewared.kernel.event import Position
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.tenure import TermBegan
-from middlewared.plugin import Noun
+from middlewared.plugin import Aside, Noun
 from middlewared.ports import Fence, Host
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
@@ -72,10 +73,11 @@ REPLY_GRACE_S = 0.3
 class EffectView:
     """plugin.View: what effects see."""
 
-    def __init__(self, node: Node, engine: Engine, host: Host, fence: Fence) -> None:
+    def __init__(self, node: Node, engine: Engine, host: Host, fence: Fence, aside: Aside) -> None:
         self.node = node
         self.host = host
         self.fence = fence
+        self.aside = aside
         self._engine = engine
 
     def state(self, noun: Noun[S]) -> S:
@@ -189,13 +191,15 @@ class Daemon:
         )
         self._engine.attach(self._replicator)
         self._tenure.attach(self._replicator)
-        self._quarantined = sum(cut.n for cut in self._log.cuts())
+        self._aside = SetAside(
+            boot.node, self._log, self._data / "quarantine", self._registry, lambda: self._engine.states
+        )
 
     def _compose(self) -> None:
         boot = self._boot
         self._bus = Bus(self._engine)
         self._reconciler = Reconciler(
-            self._registry.effects, EffectView(boot.node, self._engine, self._host, self._fence)
+            self._registry.effects, EffectView(boot.node, self._engine, self._host, self._fence, self._aside)
         )
         build = Build(
             node=boot.node,
@@ -213,7 +217,7 @@ class Daemon:
             self._state,
             reconciler=lambda: self._reconciler,
             vip_states=lambda: {v.address: v.state for v in self._fence.carp.vips} if self._fence.carp else {},
-            quarantined=lambda: self._quarantined,
+            aside=self._aside,
             force=self._fence.force,
             pairing=Pairing(open=self._open_pairing, join=self._join),
             alerts=Alerts(boot.node, self._registry.alert_sources),
@@ -300,9 +304,9 @@ class Daemon:
                 self._bus.committed(change.noun, change.record.kind, Cursor(change.record.seq, change.record.term))
         self._announcer.look()
 
-    async def _cut(self, at: Position, count: int, applied: bool) -> None:
+    async def _cut(self, at: Position, _: int, applied: bool) -> None:
         """Records went to quarantine. Where some were applied, the state is folded again without them."""
-        self._quarantined += count
+        self._aside.refresh()
         if not applied:
             return
         await self._state.replace(lambda: self._rebuilt_state(at.seq))

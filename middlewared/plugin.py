@@ -14,8 +14,10 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 import msgspec
 from sqlalchemy import Table
 
-from middlewared.kernel.event import Event, Upcast
+from middlewared.kernel.errors import MiddlewareError
+from middlewared.kernel.event import Event, Record, Upcast
 from middlewared.kernel.facts import Node
+from middlewared.kernel.tail import Page, Tail
 from middlewared.ports import Fence, Host
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -35,7 +37,10 @@ class Noun(Generic[S]):
     name: the namespace (`network.configuration`); its events' kinds begin with it.
     initial: the state of a new system.
     decide: (state, command) -> events; raises Refused or CallFailed. evolve: (state, event) -> state.
-    table: where it is projected; project: state -> rows; restore: rows -> state, its inverse.
+    table: where it is projected; project: state -> rows; restore: rows -> state, its inverse. A column with
+    info={"secret": True} is never shown.
+    command_for: (state before the event, event) -> the command that asks for what the event said, None where there is
+    none; by it what lies in quarantine can be asked for again. Without it the noun's events cannot.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Noun(Generic[S]):
     project: Callable[[S], Sequence[Row]]
     restore: Callable[[Sequence[Row]], S]
     upcasts: Mapping[tuple[str, int], Upcast] = field(default_factory=dict)
+    command_for: Callable[[S, Any], Command | None] | None = None
 
 
 class Subscribed(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +82,73 @@ class SessionView(Protocol):
     def unsubscribe(self, subscription: str) -> bool: ...
 
 
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of one row, as it was where two logs parted, as a tail made it, as it is, and as it would be.
+
+    again: after the tail's events were asked for again, now. A row that is not there has null in every field.
+    conflict: it was changed since, to something else than the tail's. Secrets are masked.
+    """
+
+    noun: str
+    table: str
+    key: dict[str, object]
+    field: str
+    before: object
+    quarantined: object
+    now: object
+    again: object
+    conflict: bool
+
+
+class TailFold(Protocol):
+    """A tail's records, taken in order, beside what is now. without_command: how many events no command asks for."""
+
+    without_command: int
+
+    def take(self, record: Record) -> Command | None:
+        """The command that asks for what the record's event said; None where there is none.
+
+        Raises CallFailed when it does not follow the one before.
+        """
+        ...
+
+    def differences(self) -> Sequence[Difference]:
+        """What the records that were taken so far make different."""
+        ...
+
+
+class Aside(Protocol):
+    """The tails that were cut from this controller's log, as they lie in its quarantine directory."""
+
+    def tails(self) -> Sequence[Tail]:
+        """Every tail whose file is there, oldest cut first; told by the log alone, see `described`."""
+        ...
+
+    async def described(self, digest: str) -> Tail:
+        """The same, with what its records say. Raises CallFailed ENOENT, and EIO for a file that is damaged."""
+        ...
+
+    async def page(self, digest: str, offset: int) -> Page:
+        """The records from `offset` on (0: all), as many as one answer to the other controller may hold."""
+        ...
+
+    async def fold(self, first: Record) -> TailFold:
+        """Begin to fold a tail that begins with `first`, from the state where it left this controller's log.
+
+        Raises CallFailed when the record before it is not in this log.
+        """
+        ...
+
+    async def settle(self, *, decided: frozenset[str], discarded: frozenset[str]) -> None:
+        """Digests of the tails about which somebody has decided; the files of those discarded go. States the whole."""
+        ...
+
+
 class Controller(Protocol):
     """This controller, as plugins may ask about it and ask of it."""
 
     node: Node
+    aside: Aside
 
     def facts(self) -> ControllerFacts: ...
 
@@ -212,6 +281,14 @@ class Call(Protocol):
 
     async def execute(self, command: Command) -> None:
         """Decide, make durable, commit. Returns when the command is committed and applied."""
+        ...
+
+    async def execute_each(self, commands: Sequence[tuple[str, Command]]) -> Sequence[int | MiddlewareError]:
+        """Execute (request id, command), decided in their order, without waiting for one before the next.
+
+        Returns for each the number of events that it made, or why it was refused. Raises what says that this
+        controller may not write, and OutcomeUnknown.
+        """
         ...
 
     async def subscribe(
@@ -354,6 +431,7 @@ class View(Protocol):
     node: Node
     host: Host
     fence: Fence
+    aside: Aside
 
     def state(self, noun: Noun[S]) -> S: ...
 

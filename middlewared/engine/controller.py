@@ -11,13 +11,14 @@ import msgspec
 
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.apply import CommittedState
+from middlewared.engine.aside import SetAside
 from middlewared.engine.peer import Peer
 from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.facts import Node
-from middlewared.plugin import Alert, ControllerFacts
+from middlewared.plugin import Alert, Aside, ControllerFacts
 from middlewared.ports import Clock
 from middlewared.protocol.peer_calls import TIMEOUT_S
 from middlewared.protocol.replication_owner import Owner, Phase
@@ -58,7 +59,7 @@ class ThisController:
         *,
         reconciler: Callable[[], Reconciler],
         vip_states: Callable[[], Mapping[str, str]],
-        quarantined: Callable[[], int],
+        aside: SetAside,
         force: Callable[[], None],
         pairing: Pairing,
         alerts: Alerts,
@@ -72,7 +73,8 @@ class ThisController:
         self._state = state
         self._reconciler = reconciler
         self._vip_states = vip_states
-        self._quarantined = quarantined
+        self.aside: Aside = aside
+        self._aside = aside
         self._force = force
         self._pairing = pairing
         self._alerts = alerts
@@ -109,7 +111,7 @@ class ThisController:
             lag_ms=round(lag_s * 1000),
             digest_equal_at_seq=replica.agreement.equal_at,
             state_differs=self._state_differs(),
-            quarantined=self._quarantined(),
+            quarantined=self._aside.undecided,
             apply_blocked=self._state.blocked,
             disks_ok=sum(voter.reachable for voter in standing.voters) if standing is not None else 0,
             disks_total=self._build.voters,

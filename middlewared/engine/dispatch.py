@@ -32,6 +32,7 @@ from middlewared import plugin
 from middlewared.engine.bus import Bus
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import (
+    EHAUNAVAILABLE,
     CallFailed,
     MiddlewareError,
     NotAuthenticated,
@@ -58,11 +59,15 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """A command's last record: its place in the log, and on how many controllers it is durable: `pair` or `single`."""
+    """A command's last record: its place in the log, and on how many controllers it is durable: `pair` or `single`.
+
+    events: how many records it made.
+    """
 
     seq: int
     term: int
     durability: str
+    events: int = 1
 
 
 class Engine(Protocol):
@@ -233,10 +238,29 @@ class Context:
         return await target.handler(inner, *positional, **named)
 
     async def execute(self, command: Command) -> None:
+        self.committed = await self._execute(command, self.request_id)
+
+    async def execute_each(self, commands: Sequence[tuple[str, Command]]) -> list[int | MiddlewareError]:
+        # Tasks begin in the order in which they are made, so the commands stand in the engine's queue in this order.
+        outcomes = await asyncio.gather(
+            *(self._execute(command, request_id) for request_id, command in commands), return_exceptions=True
+        )
+        told: list[int | MiddlewareError] = []
+        for outcome in outcomes:
+            if isinstance(outcome, Committed):
+                self.committed = outcome
+                told.append(outcome.events)
+            elif isinstance(outcome, MiddlewareError) and not _ends_all(outcome):
+                told.append(outcome)
+            else:
+                raise outcome
+        return told
+
+    async def _execute(self, command: Command, request_id: str) -> Committed:
         if self.method.kind != "write":
             raise CallFailed(errno.EPERM, f"{self.method.name} is declared as {self.method.kind} and may not write")
-        self.committed = await self._dispatcher.engine.execute(
-            command, actor=self.actor, origin=self.session.origin, request_id=self.request_id
+        return await self._dispatcher.engine.execute(
+            command, actor=self.actor, origin=self.session.origin, request_id=request_id
         )
 
     async def subscribe(
@@ -266,6 +290,14 @@ def _authorise(method: Method, session: Session) -> None:
         raise NotAuthorized(f"{method.name} is for the unix socket, as root")
     if not method.public and not session.may(method.roles):
         raise NotAuthorized(f"{method.name} needs one of the roles {', '.join(method.roles)}")
+
+
+_NOT_NOW = {errno.EROFS, errno.EBUSY, errno.EIO, errno.ENOSPC, errno.EPERM, errno.ETIMEDOUT, EHAUNAVAILABLE}
+
+
+def _ends_all(error: MiddlewareError) -> bool:
+    """Whether it says that nothing can be written at this moment, not that this command is wrong."""
+    return isinstance(error, CallFailed) and error.errno in _NOT_NOW
 
 
 def _under(takes: str | None, refused: Refused) -> Refused:

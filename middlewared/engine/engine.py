@@ -54,9 +54,9 @@ ENGINE_ACTOR = "middlewared"
 
 
 class Waiter:
-    """A command on its way. at: its last record, once it is decided; term: in which it was."""
+    """A command on its way. at: its last record, once it is decided; term: in which it was; events: how many."""
 
-    __slots__ = ("actor", "at", "command", "outcome", "request_id", "term")
+    __slots__ = ("actor", "at", "command", "events", "outcome", "request_id", "term")
 
     def __init__(self, command: Command, actor: str, request_id: str, outcome: asyncio.Future[Committed]) -> None:
         self.command = command
@@ -65,6 +65,7 @@ class Waiter:
         self.outcome = outcome
         self.at = START
         self.term = 0
+        self.events = 0
 
     def fail(self, error: Exception) -> None:
         if not self.outcome.done():
@@ -216,7 +217,7 @@ class Engine:
             records += made
             size += sum(len(record.payload) for record in made)
             position = records[-1].position if records else position
-            waiter.at, waiter.term = position, self._term
+            waiter.at, waiter.term, waiter.events = position, self._term, len(made)
             self._decided.append(waiter)
         if records:
             self._replicator.feed(values.Proposed(tuple(records)))
@@ -265,7 +266,7 @@ class Engine:
                 waiter.fail(OutcomeUnknown(waiter.request_id))
             elif not waiter.outcome.done():
                 level = "pair" if waiter.at.seq <= replica_log.pair_seq else "single"
-                waiter.outcome.set_result(Committed(waiter.at.seq, waiter.term, level))
+                waiter.outcome.set_result(Committed(waiter.at.seq, waiter.term, level, waiter.events))
 
     # --- what the replicator tells ---
 

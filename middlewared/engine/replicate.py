@@ -236,8 +236,8 @@ class Replicator:
         self.feed(values.CutDone(head, history))
 
     def _cut(self, at: Position) -> tuple[Position, History, int]:
-        pair_seq = self.replica.log.pair_seq
-        done = self._store.cut(at, self._quarantine, pair_seq=pair_seq)
+        ends = self.replica.log
+        done = self._store.cut(at, self._quarantine, pair_seq=ends.pair_seq, committed_seq=ends.committed.seq)
         return self._store.head(), history(self._store), done.n if done else 0
 
 

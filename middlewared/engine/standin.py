@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,10 +18,12 @@ from middlewared.engine.bus import Bus
 from middlewared.engine.dispatch import Committed, Dispatcher
 from middlewared.engine.peer import Questions
 from middlewared.engine.registry import Registry
+from middlewared.engine.threeway import ThreeWay
 from middlewared.kernel.errors import CallFailed, MiddlewareError
-from middlewared.kernel.event import Headline, Position
+from middlewared.kernel.event import Headline, Position, Record
 from middlewared.kernel.facts import Node
-from middlewared.plugin import Alert, Command, ControllerFacts, Noun, Plugin
+from middlewared.kernel.tail import Page, Tail, described
+from middlewared.plugin import Alert, Aside, Command, ControllerFacts, Noun, Plugin, TailFold
 from middlewared.ports import Host
 from middlewared.protocol.peer_calls import AWAY, TIMEOUT_S, failed
 from middlewared.protocol.subscription import Cursor
@@ -106,6 +108,8 @@ class MemoryEngine:
         self._registry = registry
         self._log = log
         self._bus = bus
+        self.set_aside = MemoryAside(registry, self.states)
+        self.aside: Aside = self.set_aside
         self._alerts = Alerts(self.node, registry.alert_sources)
 
     def facts(self) -> ControllerFacts:
@@ -121,11 +125,12 @@ class MemoryEngine:
 
     async def execute(self, command: Command, *, actor: str, origin: str, request_id: str) -> Committed:
         noun = self._registry.nouns[command.noun]
-        for event in noun.decide(self.states[noun.name], command):
+        events = noun.decide(self.states[noun.name], command)
+        for event in events:
             self.states[noun.name] = noun.evolve(self.states[noun.name], event)
             self._bus.committed(noun.name, event.kind, self._log.append(event.kind, self.facts_now.term))
         self.executed.append((command, actor, origin, request_id))
-        return Committed(self.seq, self.facts_now.term, "pair")
+        return Committed(self.seq, self.facts_now.term, "pair", len(events))
 
     @property
     def seq(self) -> int:
@@ -155,6 +160,45 @@ class MemoryEngine:
         if isinstance(answer, MiddlewareError):
             raise answer
         return msgspec.to_builtins(answer)
+
+
+class MemoryAside:
+    """plugin.Aside: keeps tails that the test puts there. settled: (decided, discarded), as said last."""
+
+    def __init__(self, registry: Registry, states: Mapping[str, Any]) -> None:
+        self._registry = registry
+        self._states = states
+        self.kept: dict[str, tuple[Tail, list[Record]]] = {}
+        self.settled: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+
+    def put(self, tail: Tail, records: Sequence[Record]) -> Tail:
+        self.kept[tail.digest] = (tail, list(records))
+        return described(tail, records)
+
+    def tails(self) -> list[Tail]:
+        return [tail for tail, _ in self.kept.values()]
+
+    async def described(self, digest: str) -> Tail:
+        return described(*self._kept(digest))
+
+    async def page(self, digest: str, offset: int) -> Page:
+        """Two records each."""
+        records = self._kept(digest)[1]
+        return Page(tuple(records[offset : offset + 2]), offset + 2 if offset + 2 < len(records) else None)
+
+    async def fold(self, first: Record) -> TailFold:
+        before = {noun.name: noun.initial for noun in self._registry.nouns.values()}
+        return ThreeWay(self._registry, before, self._states, Position(first.seq - 1, first.term, first.prev))
+
+    async def settle(self, *, decided: frozenset[str], discarded: frozenset[str]) -> None:
+        self.settled = (decided, discarded)
+        for digest in discarded & self.kept.keys():
+            del self.kept[digest]
+
+    def _kept(self, digest: str) -> tuple[Tail, list[Record]]:
+        if digest not in self.kept:
+            raise CallFailed(errno.ENOENT, f"There is no tail {digest} in quarantine")
+        return self.kept[digest]
 
 
 class MemoryHost:

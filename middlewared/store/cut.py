@@ -34,16 +34,18 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
     file: str
 
 
-def cut_tail(connection: Connection, path: Path, after: Position, directory: Path) -> Cut | None:
+def cut_tail(connection: Connection, path: Path, after: Position, directory: Path, committed_seq: int) -> Cut | None:
     """Set the records after `after` aside in `directory` and delete them; None when there are none.
 
-    connection: the writer's, outside a transaction. Raises PortFailed, and SQLite's errors.
+    connection: the writer's, outside a transaction. committed_seq: up to where they are known to have been answered.
+    Raises PortFailed, and SQLite's errors.
     """
     with connection.begin():
         last = head(connection)
         if last.seq <= after.seq:
             return None
-        name = f"{last.term}-{after.seq + 1}-{last.seq}"
+        answered = max(0, min(committed_seq, last.seq) - after.seq)
+        name = quarantine.name_of(last, after.seq + 1, answered)
         file, digest = quarantine.write(directory, name, _tail(connection, path, after.seq))
     done = Cut(
         at=time.time_ns(),

@@ -90,10 +90,11 @@ class LogStore(LogReader):
             raise self._fail(f"it ends at seq {self._head.seq} after a commit up to seq {expected.seq}")
         return self._head
 
-    def cut(self, after: Position, quarantine: Path, *, pair_seq: int = 0) -> cut.Cut | None:
+    def cut(self, after: Position, quarantine: Path, *, pair_seq: int = 0, committed_seq: int = 0) -> cut.Cut | None:
         """Set every record after `after` aside in the directory `quarantine`, and take it off the log.
 
-        pair_seq: the last seq known durable on both controllers. None when nothing comes after.
+        pair_seq: the last seq known durable on both controllers. committed_seq: the last one known committed; the
+        file's name tells how many of its records were. None when nothing comes after.
         Raises Diverged when the tail holds a record that was acknowledged at level pair, or when `after` is not in
         this log; PortFailed when the tail could not be set aside or taken off.
         """
@@ -104,7 +105,7 @@ class LogStore(LogReader):
         if (START if mine is None else mine.position) != after:
             raise Diverged(f"{self.path}: seq {after.seq} of term {after.term} is not in this log")
         try:
-            done = cut.cut_tail(self._writer, self.path, after, quarantine)
+            done = cut.cut_tail(self._writer, self.path, after, quarantine, committed_seq)
             self._head = self.head()
         except sqlite.Failure as e:
             raise self._fail(e) from e

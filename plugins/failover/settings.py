@@ -68,6 +68,12 @@ def evolve(_: Settings, event: Updated) -> Settings:
     return Settings(disabled=event.disabled, default_node=event.default_node, timeout_s=event.timeout_s)
 
 
+def command_for(state: Settings, event: Updated) -> Update:
+    """Ask for what the event changed."""
+    told = msgspec.structs.asdict(event)
+    return Update(**{name: value for name, value in told.items() if value != getattr(state, name)})
+
+
 # Projection
 
 table = Table(
@@ -97,4 +103,5 @@ NOUN = Noun(
     table=table,
     project=project,
     restore=restore,
+    command_for=command_for,
 )

@@ -110,6 +110,20 @@ def evolve(state: Configuration, event: Updated) -> Configuration:
     return msgspec.structs.replace(state, **_given(event))
 
 
+def command_for(state: Configuration, event: Updated) -> Update:
+    """Ask for what the event said; of the host names for the one that it changed."""
+    given = _given(event)
+    hostnames = given.pop("hostnames", state.hostnames)
+    assert isinstance(hostnames, PerNode)
+    for name, mine, before in (
+        ("hostname", hostnames.A, state.hostnames.A),
+        ("hostname_b", hostnames.B, state.hostnames.B),
+    ):
+        if mine != before:
+            given[name] = mine
+    return msgspec.structs.replace(Update(), **given)
+
+
 def _given(struct: msgspec.Struct) -> dict[str, object]:
     """The fields that are set."""
     return {name: value for name in struct.__struct_fields__ if (value := getattr(struct, name)) is not UNSET}
@@ -212,4 +226,5 @@ NOUN = Noun(
     table=table,
     project=project,
     restore=restore,
+    command_for=command_for,
 )

@@ -82,6 +82,13 @@ def evolve(state: VirtualAddress, event: Updated | Deleted) -> VirtualAddress:
     return VirtualAddress(vip=event.vip if isinstance(event, Updated) else None)
 
 
+def command_for(_: VirtualAddress, event: Updated | Deleted) -> Update | Delete:
+    """Ask for what the event said, whole: an address and its group belong together."""
+    if isinstance(event, Deleted):
+        return Delete()
+    return Update(**msgspec.structs.asdict(event.vip))
+
+
 def _merged(vip: Vip | None, command: Update) -> dict[str, object]:
     before = msgspec.structs.asdict(vip) if vip is not None else {}
     given = {name: value for name, value in msgspec.structs.asdict(command).items() if value is not UNSET}
@@ -147,4 +154,5 @@ NOUN = Noun(
     table=table,
     project=project,
     restore=restore,
+    command_for=command_for,
 )

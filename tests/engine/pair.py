@@ -21,6 +21,7 @@ from middlewared_plugins.network import configuration
 from middlewared_plugins.network import plugin as network
 
 from middlewared.engine.apply import Change, CommittedState
+from middlewared.engine.aside import SetAside
 from middlewared.engine.dispatch import Committed
 from middlewared.engine.engine import Engine
 from middlewared.engine.registry import Registry
@@ -47,8 +48,8 @@ OLDER = Registry((Plugin(name="network", nouns=(configuration.NOUN,)),))
 """What a build knew that had no virtual addresses yet."""
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
+async def until(condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
+    async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - the condition has no event of its own
             await asyncio.sleep(0.002)
 
@@ -130,7 +131,6 @@ class Controller:
         self.role = Role()
         self.told: list[Change] = []
         self.fatal: list[str] = []
-        self.quarantined = 0
         self.registry = registry
         if not directory.exists():
             directory.mkdir()
@@ -151,6 +151,7 @@ class Controller:
             deadline_s=deadline_s,
         )
         self.engine.groups = []
+        self.aside = SetAside(node, self.log, directory / "quarantine", registry, lambda: self.engine.states)
         identity = frames.Identity(
             cluster_id="c", node=node, catalogue=registry.catalogue.digest(), features=frames.FEATURES
         )
@@ -188,6 +189,10 @@ class Controller:
         self.replicator.feed(values.Standing(term))
 
     @property
+    def quarantined(self) -> int:
+        return self.aside.undecided
+
+    @property
     def phase(self) -> Phase | None:
         return self.replica.side.phase if isinstance(self.replica.side, Owner) else None
 
@@ -220,8 +225,8 @@ class Controller:
         nouns = self.registry.nouns.values()
         return open_state(self.directory / "state.db", self.log, self.registry.catalogue, nouns).store
 
-    async def _cut(self, at: Position, count: int, applied: bool) -> None:
-        self.quarantined += count
+    async def _cut(self, at: Position, _: int, applied: bool) -> None:
+        self.aside.refresh()
         if applied:
             await self.state.replace(lambda: self._rebuilt(at.seq))
 
@@ -354,10 +359,12 @@ class Pair:
     def said_in_sync(self) -> tuple[Node, ...]:
         return self.disk.written[-1].in_sync if self.disk.written else ()
 
-    async def equal(self) -> None:
+    async def equal(self, within_s: float = WITHIN_S) -> None:
         """Until both logs end alike and both states are folded up to there; fails unless the digests are equal."""
         a, b = self.a, self.b
-        await until(lambda: a.state.applied.seq == b.state.applied.seq == a.log.head().seq == b.log.head().seq)
+        await until(
+            lambda: a.state.applied.seq == b.state.applied.seq == a.log.head().seq == b.log.head().seq, within_s
+        )
         assert [r.hash for r in a.records()] == [r.hash for r in b.records()]
         assert await a.state.digest() == await b.state.digest()
 

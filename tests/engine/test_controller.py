@@ -55,7 +55,7 @@ class World:
             controller.state,
             reconciler=lambda: self.reconciler,
             vip_states=lambda: {"10.0.0.9": "MASTER"},
-            quarantined=lambda: 4,
+            aside=controller.aside,
             force=self.force,
             pairing=Pairing(open=self.open, join=self.join),
             alerts=Alerts(build.node, sources),
@@ -88,7 +88,7 @@ async def test_both_controllers_of_a_pair_say_what_they_are_and_where_the_logs_s
     facts = a.this.facts()
     assert (facts.status, facts.term, facts.in_sync, facts.paired) == ("MASTER", 1, ("A", "B"), True)
     assert (facts.last_seq, facts.commit_seq, facts.applied_seq, facts.peer_durable_seq) == (2, 2, 2, 2)
-    assert (facts.peer_connected, facts.peer_heard, facts.quarantined) == (True, False, 4)
+    assert (facts.peer_connected, facts.peer_heard, facts.quarantined) == (True, False, 0)
     assert facts.vip_states == {"10.0.0.9": "MASTER"}
     facts = b.this.facts()
     assert (facts.status, facts.term, facts.in_sync, facts.why) == ("BACKUP", 1, ("A", "B"), "because")

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from middlewared.engine.standin import MemoryHost
+from middlewared.engine.registry import Registry
+from middlewared.engine.standin import MemoryAside, MemoryHost
 from middlewared.kernel.facts import Node, Vip
-from middlewared.plugin import Noun
+from middlewared.plugin import Aside, Noun
 from middlewared.ports import Fence, Host
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -38,6 +39,8 @@ class MemoryView:
         self.told = MemoryFence()
         self.host: Host = self.kept
         self.fence: Fence = self.told
+        self.set_aside = MemoryAside(Registry(()), {})
+        self.aside: Aside = self.set_aside
         self._states: dict[str, Any] = {}
 
     def set(self, noun: Noun[S], state: S) -> None:

@@ -43,7 +43,7 @@ def test_the_tail_is_in_the_file_and_the_rest_in_the_log(log: LogStore, aside: P
     log.append([*shared, *tail])
     done = log.cut(shared[-1].position, aside)
     assert done is not None
-    assert (done.first, done.last, done.n, done.file) == (6, 2505, 2500, "3-6-2505.log")
+    assert (done.first, done.last, done.n, done.file) == (6, 2505, 2500, "3-6-2505-a0.log")
     assert list(quarantine.read(aside / done.file)) == tail
     assert done.digest == hashlib.sha256((aside / done.file).read_bytes()).hexdigest()
     assert log.head() == shared[-1].position
@@ -117,7 +117,7 @@ def test_two_tails_of_the_same_numbers_are_both_kept(log: LogStore, aside: Path,
     log.append(second)
     third = log.cut(shared[-1].position, aside)
     assert third is not None
-    assert third.file == f"1-3-4-{third.digest[:16]}.log"
+    assert third.file == f"1-3-4-a0-{third.digest[:16]}.log"
     assert (aside / one.file).read_bytes() == b"something else of that name\n"
 
 

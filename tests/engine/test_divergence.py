@@ -1,0 +1,134 @@
+"""Fault F35: two logs that went apart, by tails of every length. The exact set is in quarantine, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import pytest
+from middlewared_plugins.network import configuration
+
+from middlewared.kernel.errors import CallFailed
+from middlewared.kernel.event import Record
+from middlewared.plugin import Command
+from middlewared.store import quarantine
+from tests.engine.pair import Controller, Pair, until
+
+BATCH = 1000
+LONG_S = 60.0
+
+
+async def write(controller: Controller, count: int) -> None:
+    """So many events, each of them a change, as fast as groups go."""
+    for start in range(0, count, BATCH):
+        numbers = range(start, min(start + BATCH, count))
+        await asyncio.gather(*(controller.update(domain=f"n{number}.example") for number in numbers))
+
+
+async def diverge(pair: Pair, count: int) -> list[Record]:
+    """A is alone for so many events; B is forced and writes one; then they meet. Returns what only A had."""
+    await pair.in_sync()
+    await pair.a.update(nameserver1="10.0.0.1")
+    pair.wire.cut()
+    await write(pair.a, count)
+    lost = pair.a.log.since(2, count + 1)
+    await pair.take_over(pair.b, forced=True)
+    await pair.b.opened()
+    await pair.b.update(domain="forced.example")
+    pair.a.stand(2)
+    pair.wire.connect()
+    return lost
+
+
+async def reconciled(pair: Pair, count: int) -> None:
+    await until(lambda: pair.a.quarantined == count, LONG_S)
+    await pair.equal(LONG_S)
+
+
+async def commands_of(controller: Controller, digest: str) -> list[Command]:
+    """What asks for the tail again, read in pages."""
+    found: list[Command] = []
+    fold = None
+    offset: int | None = 0
+    while offset is not None:
+        page = await controller.aside.page(digest, offset)
+        fold = fold or await controller.aside.fold(page.records[0])
+        found += [command for record in page.records if (command := fold.take(record)) is not None]
+        offset = page.next
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+async def test_the_exact_tail_is_set_aside_and_counted_and_asked_for_again_it_is_all_back(
+    tmp_path: Path, count: int
+) -> None:
+    async with Pair(tmp_path) as pair:
+        lost = await diverge(pair, count)
+        await reconciled(pair, count)
+        assert len(lost) == count
+        (tail,) = pair.a.aside.tails()
+        (file,) = (pair.a.directory / "quarantine").iterdir()
+        assert list(quarantine.read(file)) == lost
+        assert (tail.first, tail.last, tail.n, tail.answered) == (3, count + 2, count, count)
+        assert tail.digest == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert pair.a.log.cuts()[0].digest == tail.digest
+        described = await pair.a.aside.described(tail.digest)
+        assert described.kinds == {"network.configuration.updated": count}
+        assert (described.actors, described.terms) == (("eva@10.0.0.5:1",), (1,))
+        assert (pair.a.quarantined, pair.b.quarantined) == (count, 0)
+        commands = await commands_of(pair.a, tail.digest)
+        assert commands == [configuration.Update(domain=f"n{number}.example") for number in range(count)]
+
+
+async def test_a_tail_whose_beginning_was_cut_away_too_cannot_be_compared(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        lost = await diverge(pair, 3)
+        await reconciled(pair, 3)
+        (tail,) = pair.a.aside.tails()
+        with pytest.raises(CallFailed, match="follows a record 4 that is not in this log"):
+            await pair.a.aside.fold(lost[2])
+        assert [d.now for d in (await pair.a.aside.fold(lost[0])).differences()] == []
+        assert tail.n == 3
+
+
+async def test_about_what_somebody_decided_nobody_is_asked_and_what_is_discarded_is_gone(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        await diverge(pair, 2)
+        await reconciled(pair, 2)
+        aside = pair.a.aside
+        (tail,) = aside.tails()
+        await aside.settle(decided=frozenset({tail.digest}), discarded=frozenset())
+        assert (aside.undecided, aside.tails()) == (0, [tail])
+        await aside.settle(decided=frozenset({tail.digest}), discarded=frozenset({tail.digest}))
+        assert aside.tails() == []
+        assert list((pair.a.directory / "quarantine").iterdir()) == []
+        with pytest.raises(CallFailed, match="no tail"):
+            await aside.page(tail.digest, 0)
+        a = await pair.restart("A")
+        assert a.aside.tails() == []
+        assert a.log.cuts()[0].digest == tail.digest
+
+
+async def test_a_damaged_file_is_said_to_be_and_harms_nothing_else(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        await diverge(pair, 2)
+        await reconciled(pair, 2)
+        (tail,) = pair.a.aside.tails()
+        (file,) = (pair.a.directory / "quarantine").iterdir()
+        file.write_bytes(file.read_bytes()[:-9])
+        with pytest.raises(CallFailed, match="is not a record"):
+            await pair.a.aside.described(tail.digest)
+        with pytest.raises(CallFailed, match="is not a record"):
+            await pair.a.aside.page(tail.digest, 0)
+        assert pair.a.quarantined == 2
+
+
+async def test_the_owner_writes_on_while_the_other_sets_a_long_tail_aside(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        await diverge(pair, 1000)
+        done = await asyncio.gather(*(pair.b.update(domain=f"b{number}.example") for number in range(50)))
+        assert all(committed.seq > 0 for committed in done)
+        await reconciled(pair, 1000)
+        await until(lambda: pair.said_in_sync() == ("A", "B"))
+        assert pair.wire.dropped == []
