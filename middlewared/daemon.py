@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from middlewared import __version__
+from middlewared import __version__, log_format
 from middlewared.config import BootFile
 from middlewared.engine import registry as plugins
 from middlewared.engine.alerts import Alerts
@@ -160,6 +160,7 @@ class Daemon:
             cluster_id=self._cluster.cluster_id if self._cluster else "",
             node=boot.node,
             catalogue=self._registry.catalogue.digest(),
+            log_format_min=self._state.written_format(),
             features=frames.FEATURES,
             version=__version__,
         )
@@ -358,11 +359,11 @@ class Daemon:
                 self._begin_anew("joined")
 
     def _first_own_event(self) -> str | None:
-        """The kind of the first event that somebody asked for; a new controller's log holds only terms."""
+        """The kind of the first event that somebody asked for; a new log holds only terms and its format."""
         at = 0
         while batch := self._log.since(at, READ_BATCH):
             for record in batch:
-                if record.kind != TermBegan.kind:
+                if record.kind not in (TermBegan.kind, log_format.Raised.kind):
                     return record.kind
             at = batch[-1].seq
         return None

@@ -182,16 +182,28 @@ class Controller(Protocol):
         ...
 
 
+class PeerBuild(msgspec.Struct, frozen=True, kw_only=True):
+    """What the other controller runs. age: seen from here; "other": of the same age, and it knows other events.
+
+    version: "" for the first build, which did not say it. log_format_max: the newest format that it can read.
+    """
+
+    version: str
+    age: Literal["older", "same", "newer", "other"]
+    log_format_max: int
+
+
 class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that status methods tell, read at one instant.
 
     status: the string that clients know. why: the sentence of the rule that decided the role. behind: why the
     configuration is read-only on the owner, None if it is not. Seqs: of the log; peer_*: as last acknowledged.
-    peer_refused: why the peer closed the line, None while it does not. lag_events: not applied by the peer (on the
-    standby: not applied here, of those committed). lag_ms: how long the oldest of them has waited (on the standby: how
-    long it has not known itself to be level). digest_equal_at_seq: where the two states were last found equal.
-    state_differs: the last difference that was found in this controller's state, until both are found equal at a later
-    seq. disk_ok: the voters that this controller reaches, out of disks_total.
+    peer_refused: why the peer closed the line, None while it does not. log_format: in which the log goes on. peer: what
+    the other controller runs, while the line is open. lag_events: not applied by the peer (on the standby: not applied
+    here, of those committed). lag_ms: how long the oldest of them has waited (on the standby: how long it has not known
+    itself to be level). digest_equal_at_seq: where the two states were last found equal. state_differs: the last
+    difference that was found in this controller's state, until both are found equal at a later seq. disk_ok: the voters
+    that this controller reaches, out of disks_total.
     """
 
     version: str
@@ -211,6 +223,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     peer_connected: bool
     peer_heard: bool
     peer_refused: str | None
+    log_format: int
+    peer: PeerBuild | None
     peer_durable_seq: int
     peer_applied_seq: int
     lag_events: int

@@ -93,7 +93,7 @@ async def test_a_log_in_which_a_byte_was_flipped_is_refused_and_nothing_is_chang
     log = tmp_path / "data" / "log.db"
     whole = log.read_bytes()
     log.write_bytes(whole.replace(b"find-me", b"find-mf"))
-    with pytest.raises(LogDamaged, match=r"data/log\.db: seq 2: its bytes do not give its hash"):
+    with pytest.raises(LogDamaged, match=r"data/log\.db: seq 3: its bytes do not give its hash"):
         Daemon(boot(tmp_path))
     assert log.read_bytes() == whole.replace(b"find-me", b"find-mf")
 
@@ -129,7 +129,11 @@ async def test_each_start_of_a_single_controller_writes_in_a_new_term(tmp_path: 
         await built.serve_alone()
         await built.close()
     with LogReader(tmp_path / "data" / "log.db") as log:
-        assert [(record.term, record.kind) for record in log.since(0, 9)] == [(1, "term.begin"), (2, "term.begin")]
+        assert [(record.term, record.kind) for record in log.since(0, 9)] == [
+            (1, "term.begin"),
+            (1, "log.format.raised"),
+            (2, "term.begin"),
+        ]
 
 
 async def test_the_term_in_which_a_controller_stood_alone_is_the_floor_of_its_pairs_terms(tmp_path: Path) -> None:
@@ -194,7 +198,7 @@ async def test_a_new_controller_joins_and_its_log_is_set_aside_whole(single: Bui
     assert Keys(tmp_path / "data", "A").cluster == Keys(other, "B").cluster is not None
     (aside,) = (tmp_path / "data" / "set-aside").iterdir()
     with LogReader(aside / "log.db") as log:
-        assert [record.kind for record in log.since(0, 9)] == ["term.begin"]
+        assert [record.kind for record in log.since(0, 9)] == ["term.begin", "log.format.raised"]
     assert not (tmp_path / "data" / "log.db").exists()
     await first.close()
 

@@ -12,12 +12,14 @@ from middlewared.engine import registry as plugins
 from middlewared.kernel.event import GENESIS_HASH, Event, Record
 from middlewared.kernel.facts import PerNode, Vip
 from middlewared.kernel.tenure import TermBegan
+from middlewared.log_format import Raised
 
 GOLDEN: dict[tuple[str, int], tuple[bytes, Event]] = {
     ("term.begin", 1): (
         b'{"owner":"B","reason":"the peer is gone","prev_last_seq":41,"in_sync":["A","B"],"adopted":2}',
         TermBegan(owner="B", reason="the peer is gone", prev_last_seq=41, in_sync=("A", "B"), adopted=2),
     ),
+    ("log.format.raised", 1): (b'{"log_format":2}', Raised(log_format=2)),
     ("user.administrator.set_up", 1): (
         b'{"username":"root","password_hash":"$argon2id$x"}',
         AdministratorSetUp(username="root", password_hash="$argon2id$x"),

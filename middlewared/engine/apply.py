@@ -16,16 +16,17 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from middlewared import log_format
 from middlewared.engine.outside import Projections, Threads, one_thread
 from middlewared.engine.registry import Registry
 from middlewared.kernel.digest import CHECKPOINT_EVENTS
 from middlewared.kernel.errors import MiddlewareError, NoRole
-from middlewared.kernel.event import Event, Position, Record, UnknownKind
+from middlewared.kernel.event import FIRST_FORMAT, Event, Position, Record, UnknownKind
 from middlewared.plugin import Noun
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,12 @@ def _nobody(seq: int, digest: str) -> None:
     """Nobody wants to know the digest."""
 
 
+def format_of(states: Mapping[str, Any]) -> int:
+    """The format in which a log goes on whose fold these states are."""
+    state: log_format.LogFormat = states[log_format.NOUN.name]
+    return state.log_format
+
+
 class CommittedState:
     """Folds committed records into the nouns' states and keeps state.db behind them.
 
@@ -90,6 +97,17 @@ class CommittedState:
         self.shown = (self.applied.seq, store.digest)
         self.shape = store.shape
         self.states: dict[str, Any] = store.load(list(registry.nouns.values()))
+
+    @property
+    def log_format(self) -> int:
+        """The format in which the log goes on, as far as it is committed."""
+        return format_of(self.states)
+
+    def written_format(self) -> int:
+        """The same for the whole log, committed or not: whoever is to hold it must be able to read this format."""
+        raised = (record for record in self._unapplied if record.kind == log_format.Raised.kind)
+        formats = (msgspec.json.decode(record.payload, type=log_format.Raised).log_format for record in raised)
+        return max(self.log_format, *formats, FIRST_FORMAT)
 
     def follow(self, records: Iterable[Record]) -> None:
         """These records stand in the log after the ones before; they are not committed yet."""

@@ -18,9 +18,11 @@ from middlewared.engine.replicate import Replicator
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.facts import Node
-from middlewared.plugin import Alert, Aside, ControllerFacts
+from middlewared.plugin import Alert, Aside, ControllerFacts, PeerBuild
 from middlewared.ports import Clock
+from middlewared.protocol import builds
 from middlewared.protocol.peer_calls import TIMEOUT_S
+from middlewared.protocol.replication import Replica
 from middlewared.protocol.replication_owner import Owner, Phase
 
 FORCE_TIMEOUT_S = 15.0
@@ -105,6 +107,8 @@ class ThisController:
             peer_connected=replica.line.greeted,
             peer_heard=self._peer_heard(now),
             peer_refused=replica.line.refused,
+            log_format=self._state.log_format,
+            peer=_peer_build(replica),
             peer_durable_seq=owner.acked.seq if owner is not None and owner.acked is not None else 0,
             peer_applied_seq=owner.peer_applied_seq if owner is not None else 0,
             lag_events=lag_events,
@@ -188,3 +192,10 @@ class ThisController:
         if not self._build.paired:
             raise CallFailed(errno.ENOTCONN, "This controller was never paired: there is no other one to ask")
         return await self._peer.ask(method, *params, timeout_s=timeout_s)
+
+
+def _peer_build(replica: Replica) -> PeerBuild | None:
+    mine, theirs = replica.identity, replica.line.peer
+    if theirs is None:
+        return None
+    return PeerBuild(version=theirs.version, age=builds.age(mine, theirs), log_format_max=theirs.log_format_max)

@@ -79,8 +79,13 @@ class Engine(Protocol):
 
     def state(self, noun: Noun[S]) -> S: ...
 
-    async def execute(self, command: Command, *, actor: str, origin: str, request_id: str) -> Committed:
-        """Decide, make durable, commit, apply. Raises Refused, CallFailed, OutcomeUnknown."""
+    async def execute(
+        self, command: Command, *, actor: str, origin: str, request_id: str, method: str = ""
+    ) -> Committed:
+        """Decide, make durable, commit, apply. method: the one that asks.
+
+        Raises Refused, CallFailed, OutcomeUnknown.
+        """
         ...
 
     async def state_digest(self) -> tuple[int, str]: ...
@@ -260,7 +265,11 @@ class Context:
         if self.method.kind != "write":
             raise CallFailed(errno.EPERM, f"{self.method.name} is declared as {self.method.kind} and may not write")
         return await self._dispatcher.engine.execute(
-            command, actor=self.actor, origin=self.session.origin, request_id=request_id
+            command,
+            actor=self.actor,
+            origin=self.session.origin,
+            request_id=request_id,
+            method=self.method.name,
         )
 
     async def subscribe(

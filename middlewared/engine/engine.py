@@ -19,7 +19,8 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from middlewared.engine.apply import Change, CommittedState
+from middlewared import log_format
+from middlewared.engine.apply import Change, CommittedState, format_of
 from middlewared.engine.dispatch import Committed
 from middlewared.engine.registry import Registry
 from middlewared.engine.replicate import Replicator
@@ -32,7 +33,20 @@ from middlewared.kernel.errors import (
     OutcomeUnknown,
     Refused,
 )
-from middlewared.kernel.event import MAX_PAYLOAD, START, Event, Headline, Position, Record, Stamp, UnknownKind, seal
+from middlewared.kernel.event import (
+    FIRST_FORMAT,
+    LOG_FORMAT,
+    MAX_PAYLOAD,
+    METHOD_SINCE,
+    START,
+    Event,
+    Headline,
+    Position,
+    Record,
+    Stamp,
+    UnknownKind,
+    seal,
+)
 from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Command, Noun
 from middlewared.ports import Clock
@@ -56,12 +70,15 @@ ENGINE_ACTOR = "middlewared"
 class Waiter:
     """A command on its way. at: its last record, once it is decided; term: in which it was; events: how many."""
 
-    __slots__ = ("actor", "at", "command", "events", "outcome", "request_id", "term")
+    __slots__ = ("actor", "at", "command", "events", "method", "outcome", "request_id", "term")
 
-    def __init__(self, command: Command, actor: str, request_id: str, outcome: asyncio.Future[Committed]) -> None:
+    def __init__(
+        self, command: Command, actor: str, request_id: str, method: str, outcome: asyncio.Future[Committed]
+    ) -> None:
         self.command = command
         self.actor = actor
         self.request_id = request_id
+        self.method = method
         self.outcome = outcome
         self.at = START
         self.term = 0
@@ -87,7 +104,7 @@ class Tenure(Protocol):
 class Engine:
     """Executes commands in the term that it is given, and applies what is committed on either controller.
 
-    deadline_s: how long a command may wait for its commit.
+    deadline_s: how long a command may wait for its commit. begins_in: the format of a log that begins here.
     """
 
     def __init__(
@@ -102,6 +119,7 @@ class Engine:
         on_cut: Callable[[Position, int, bool], Awaitable[None]],
         on_fatal: Callable[[str], None],
         deadline_s: float = DEADLINE_S,
+        begins_in: int = LOG_FORMAT,
     ) -> None:
         self._registry = registry
         self._state = state
@@ -112,6 +130,7 @@ class Engine:
         self._on_cut = on_cut
         self._on_fatal = on_fatal
         self._deadline_s = deadline_s
+        self._begins_in = begins_in
         self._replicator: Replicator
         self._term: int | None = None
         self._not_opened: str | None = None
@@ -169,7 +188,9 @@ class Engine:
         if self._term is None:
             raise NoRole(self._not_opened or "This controller has just become the owner and is completing its log")
 
-    async def execute(self, command: Command, *, actor: str, origin: str, request_id: str) -> Committed:
+    async def execute(
+        self, command: Command, *, actor: str, origin: str, request_id: str, method: str = ""
+    ) -> Committed:
         """Decide, make durable, commit, apply.
 
         Raises what `decide` raises, what gate_write raises, and OutcomeUnknown after the deadline.
@@ -177,7 +198,8 @@ class Engine:
         self.gate_write()
         if len(self._queue) >= WAITING:
             raise CallFailed(errno.EBUSY, f"{WAITING} writes are waiting already")
-        waiter = Waiter(command, f"{actor}@{origin}", request_id, asyncio.get_running_loop().create_future())
+        outcome: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(command, f"{actor}@{origin}", request_id, method, outcome)
         self._queue.append(waiter)
         self._kick()
         try:
@@ -226,7 +248,7 @@ class Engine:
     def _decide(self, waiter: Waiter, position: Position) -> list[Record]:
         noun = self._registry.nouns[waiter.command.noun]
         events = noun.decide(self._ahead[noun.name], waiter.command)
-        stamp = self._stamp(waiter.actor, waiter.request_id)
+        stamp = self._stamp(waiter.actor, waiter.request_id, waiter.method)
         records: list[Record] = []
         state = self._ahead[noun.name]
         for event in events:
@@ -242,14 +264,16 @@ class Engine:
             raise Refused((event.kind, f"makes an event of more than {MAX_PAYLOAD} bytes", errno.E2BIG))
         return record
 
-    def _stamp(self, actor: str, request_id: str) -> Stamp:
+    def _stamp(self, actor: str, request_id: str, method: str = "") -> Stamp:
         assert self._term is not None
+        has_method = format_of(self._ahead) >= METHOD_SINCE
         return Stamp(
             term=self._term,
             origin=self._origin,
             actor=actor,
             request_id=request_id,
             wall_ns=self._clock.wall_ns(),
+            method=method if has_method else "",
         )
 
     def _answer(self, changes: Sequence[Change]) -> None:
@@ -273,6 +297,8 @@ class Engine:
     def storing(self, records: tuple[Record, ...]) -> None:
         self._storing += 1
         self._state.follow(records)
+        if any(record.kind == log_format.Raised.kind for record in records):
+            self._replicator.replica.goes_on_in(self._state.written_format())
 
     def stored(self) -> None:
         self._storing -= 1
@@ -302,9 +328,20 @@ class Engine:
             in_sync=tuple(sorted(side.synced)) if isinstance(side, Owner) else (),
             adopted=adopted,
         )
-        record = seal(began, tip, self._stamp(ENGINE_ACTOR, ""))
+        stamp = self._stamp(ENGINE_ACTOR, "")
+        records = [seal(began, tip, stamp)]
+        if tip == START:
+            records += self._format_of_a_new_log(records[0].position, stamp)
         log.info("event=open term=%d after=%d adopted=%d", term, tip.seq, adopted)
-        self._replicator.feed(values.Proposed((record,)))
+        self._replicator.feed(values.Proposed(tuple(records)))
+
+    def _format_of_a_new_log(self, after: Position, stamp: Stamp) -> list[Record]:
+        """A log that begins here begins in the newest format, unless it would leave behind who is on the line."""
+        if self._begins_in == FIRST_FORMAT or not self._replicator.replica.peer_reads(self._begins_in):
+            return []
+        raised = log_format.Raised(log_format=self._begins_in)
+        self._ahead[log_format.NOUN.name] = log_format.evolve(self._ahead[log_format.NOUN.name], raised)
+        return [seal(raised, after, stamp)]
 
     def _look_ahead(self) -> str | None:
         """Fold what is not committed yet, too: commands are decided against it. Returns why that cannot be done."""
@@ -331,6 +368,7 @@ class Engine:
         if not applied:
             self._state.cut_after(at.seq)
         await self._on_cut(at, count, applied)
+        self._replicator.replica.goes_on_in(self._state.written_format())
 
     def digest_at(self, seq: int) -> None:
         self._state.mark(seq)

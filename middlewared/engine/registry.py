@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from middlewared import log_format
 from middlewared.kernel.errors import BadPlugin
 from middlewared.kernel.event import Catalogue
 from middlewared.kernel.tenure import TermBegan
@@ -43,6 +44,7 @@ class Registry:
         self.noun_of: dict[str, str] = {}
         self.collections: tuple[str, ...] = ()
         self.alert_sources: tuple[AlertSource, ...] = ()
+        self._add_noun(Plugin(name="middlewared"), log_format.NOUN)
         for plugin in plugins:
             self._add(plugin)
         self._check_needs()

@@ -20,7 +20,7 @@ from middlewared.engine.peer import Questions
 from middlewared.engine.registry import Registry
 from middlewared.engine.threeway import ThreeWay
 from middlewared.kernel.errors import CallFailed, MiddlewareError
-from middlewared.kernel.event import Headline, Position, Record
+from middlewared.kernel.event import LOG_FORMAT, Headline, Position, Record
 from middlewared.kernel.facts import Node
 from middlewared.kernel.tail import Page, Tail, described
 from middlewared.plugin import Alert, Aside, Command, ControllerFacts, Noun, Plugin, TailFold
@@ -49,6 +49,8 @@ FACTS = ControllerFacts(
     peer_connected=False,
     peer_heard=False,
     peer_refused=None,
+    log_format=LOG_FORMAT,
+    peer=None,
     peer_durable_seq=0,
     peer_applied_seq=0,
     lag_events=0,
@@ -123,7 +125,9 @@ class MemoryEngine:
         state: S = self.states[noun.name]
         return state
 
-    async def execute(self, command: Command, *, actor: str, origin: str, request_id: str) -> Committed:
+    async def execute(
+        self, command: Command, *, actor: str, origin: str, request_id: str, method: str = ""
+    ) -> Committed:
         noun = self._registry.nouns[command.noun]
         events = noun.decide(self.states[noun.name], command)
         for event in events:

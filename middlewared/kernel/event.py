@@ -24,7 +24,11 @@ import msgspec
 from middlewared.kernel.errors import MiddlewareError
 
 GENESIS_HASH = bytes(32)
-LOG_FORMAT = 1
+FIRST_FORMAT = 1
+LOG_FORMAT = 2
+"""The newest log format: what this build reads and, once the log says so, writes."""
+METHOD_SINCE = 2
+"""The log format that brought Record.method."""
 MAX_PAYLOAD = 256 * 1024
 _MAGIC = b"mw-ev1"
 

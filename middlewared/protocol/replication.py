@@ -34,6 +34,8 @@ unasked, too, at every seq that is a multiple of kernel.digest.CHECKPOINT_EVENTS
 
 from __future__ import annotations
 
+import msgspec
+
 from middlewared.kernel.errors import Diverged
 from middlewared.kernel.event import Position
 from middlewared.protocol import replication_frames as frames
@@ -92,6 +94,14 @@ class Replica:
     @property
     def term(self) -> int:
         return self.side.term
+
+    def goes_on_in(self, log_format: int) -> None:
+        """The format of this log, as its newest record leaves it; a peer must be able to read it."""
+        self.identity = msgspec.structs.replace(self.identity, log_format_min=log_format)
+
+    def peer_reads(self, log_format: int) -> bool:
+        """Nobody who is on the line at this moment would be left behind by this format."""
+        return self.line.peer is None or self.line.peer.log_format_max >= log_format
 
     def deadline(self) -> float | None:
         """When to send a Tick, in CLOCK_BOOTTIME seconds; None: not needed."""

@@ -168,12 +168,12 @@ def fold(
         for index, record in enumerate(batch):
             try:
                 event = catalogue.open(record)
+                noun = noun_of.get(record.kind)
+                if noun is not None:
+                    states[noun.name] = noun.evolve(states[noun.name], event)
             except (UnknownKind, msgspec.ValidationError) as e:
                 at = batch[index - 1].position if index > 0 else at
                 return at, states, _why_blocked(record, e)
-            noun = noun_of.get(record.kind)
-            if noun is not None:
-                states[noun.name] = noun.evolve(states[noun.name], event)
         at = last
         if progress is not None:
             progress(at.seq)

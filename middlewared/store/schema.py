@@ -10,6 +10,7 @@ the log, and goes on with it, for as long as the log's format is one that it can
 
 from __future__ import annotations
 
+import threading
 from typing import Literal
 
 from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, MetaData, Table, Text
@@ -17,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from middlewared.kernel.errors import PortFailed
 
-HEADS = {"log": "0002", "state": "0002"}
+HEADS = {"log": "0002", "state": "0003"}
 """The newest revision of each schema. A test compares it with the migrations."""
 
 OPENED_AT = {"log": "0001", "state": HEADS["state"]}
@@ -99,6 +100,10 @@ DENSE = (
 )
 
 
+_one_at_a_time = threading.Lock()
+"""Alembic keeps the migration that is under way in module globals: two files at once would be mixed up."""
+
+
 def bring_current(engine: Engine, which: Literal["log", "state"]) -> str:
     """Bring the file to the revision that it is opened at, in one transaction; one that is further is left as it is.
 
@@ -123,7 +128,8 @@ def migrate(connection: Connection, which: Literal["log", "state"], to: str) -> 
     config.set_main_option("script_location", f"middlewared_migrations:{which}")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, to)
+    with _one_at_a_time:
+        command.upgrade(config, to)
 
 
 def revision(engine: Engine) -> str | None:

@@ -27,7 +27,7 @@ from middlewared.engine.engine import Engine
 from middlewared.engine.registry import Registry
 from middlewared.engine.replicate import Replicator, history
 from middlewared.kernel.errors import MiddlewareError
-from middlewared.kernel.event import Position, Record
+from middlewared.kernel.event import FIRST_FORMAT, Position, Record
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.register import Granted, Register
 from middlewared.plugin import Command, Plugin
@@ -125,7 +125,9 @@ class Counting(Engine):
 class Controller:
     """One of the two. told: what became visible. fatal: why the process would have ended."""
 
-    def __init__(self, node: Node, directory: Path, disk: Disk, registry: Registry, deadline_s: float) -> None:
+    def __init__(
+        self, node: Node, directory: Path, disk: Disk, registry: Registry, deadline_s: float, log_format: int
+    ) -> None:
         self.node = node
         self.directory = directory
         self.role = Role()
@@ -149,11 +151,16 @@ class Controller:
             on_cut=self._cut,
             on_fatal=self.fatal.append,
             deadline_s=deadline_s,
+            begins_in=log_format,
         )
         self.engine.groups = []
         self.aside = SetAside(node, self.log, directory / "quarantine", registry, lambda: self.engine.states)
         identity = frames.Identity(
-            cluster_id="c", node=node, catalogue=registry.catalogue.digest(), features=frames.FEATURES
+            log_format_min=self.state.written_format(),
+            cluster_id="c",
+            node=node,
+            catalogue=registry.catalogue.digest(),
+            features=frames.FEATURES,
         )
         applied = self.state.applied
         self.replica = Replica(
@@ -303,10 +310,21 @@ class Wire:
 
 
 class Pair:
-    """Both controllers, their line and their disk. A begins as the owner of term 1; B stands by."""
+    """Both controllers, their line and their disk. A begins as the owner of term 1; B stands by.
 
-    def __init__(self, directory: Path, *, deadline_s: float = WITHIN_S, registry: Registry = REGISTRY) -> None:
+    log_format: in which their log begins. Most tests count records, and want it without the one that says so.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        deadline_s: float = WITHIN_S,
+        registry: Registry = REGISTRY,
+        log_format: int = FIRST_FORMAT,
+    ) -> None:
         self._directory = directory
+        self._log_format = log_format
         self._deadline_s = deadline_s
         self._registry = registry
         self.disk = Disk()
@@ -322,7 +340,8 @@ class Pair:
         await self.b.close()
 
     def _started(self, node: Node, registry: Registry | None = None) -> Controller:
-        return Controller(node, self._directory / node, self.disk, registry or self._registry, self._deadline_s)
+        directory, known = self._directory / node, registry or self._registry
+        return Controller(node, directory, self.disk, known, self._deadline_s, self._log_format)
 
     async def in_sync(self) -> None:
         """A owns, B follows, and the record says so."""

@@ -63,9 +63,9 @@ def test_nouns_methods_kinds_and_collections_lie_side_by_side() -> None:
             Plugin(name="cellar", methods=(update,), needs=("shop.get",)),
         ]
     )
-    assert set(registry.nouns) == {"shop.counter"}
+    assert set(registry.nouns) == {"log.format", "shop.counter"}
     assert registry.owners == {"shop.get": "shop", "shop.update": "cellar"}
-    assert registry.noun_of == {"shop.counter.counted": "shop.counter"}
+    assert registry.noun_of == {"shop.counter.counted": "shop.counter", "log.format.raised": "log.format"}
     assert registry.collections == ("shop.counter", "shop.opened")
     assert registry.effects == (effect,)
     assert registry.needs["cellar"] == {"shop.get"}

@@ -209,7 +209,7 @@ def test_two_controllers_of_one_cluster_are_a_pair_also_when_one_knows_more_even
         ({"cluster_id": "c2"}, "peer belongs to cluster c2, this controller to c1"),
         ({"node": "A"}, "both controllers say that they are A"),
         ({"key_ids": ("k",)}, "peer holds the keys ('k',), this controller ()"),
-        ({"log_format_min": 2, "log_format_max": 3}, "peer reads log formats 2-3, this controller 1-1"),
+        ({"log_format_min": 3, "log_format_max": 4}, "peer reads log formats 3-4, this controller 1-2"),
     ],
 )
 def test_what_keeps_two_from_being_a_pair_is_said(change: dict[str, object], why: str) -> None:
