@@ -6,10 +6,10 @@ STAMP := .venv/.complete
 CODE := middlewared typings/middlewared_plugins typings/middlewared_migrations tests bench
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test check bench campaign clean
+.PHONY: help setup run test test-full crash check bench campaign clean
 
 help:  ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 setup: $(STAMP)  ## install what the system lacks, make .venv
 
@@ -26,8 +26,14 @@ $(STAMP): pyproject.toml requirements.lock packages.txt
 run: setup  ## bring up two controllers on this machine and show them, until Ctrl-C
 	@$(BIN)/middlewared-lab up
 
-test: setup  ## run every test
+test: setup  ## run every test that takes no long time
 	@$(BIN)/pytest
+
+test-full: setup  ## run every test
+	@$(BIN)/pytest --full
+
+crash: setup  ## open what a crash leaves, at every point of the workloads of tests/crash
+	@$(BIN)/python -m tests.crash
 
 check: setup  ## style, types and the floors
 	$(BIN)/ruff check .

@@ -14,7 +14,6 @@ import asyncio
 import errno
 import logging
 import signal
-import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,6 +55,7 @@ from middlewared.shell.identity import Cluster, Keys
 from middlewared.shell.notify import Init
 from middlewared.shell.peer_link import PeerLine, PeerLink
 from middlewared.shell.websocket import ApiServer
+from middlewared.store.aside import set_aside
 from middlewared.store.lock import DataDirectory
 from middlewared.store.log import LogStore
 from middlewared.store.rebuild import Opened, open_state, rebuild
@@ -369,16 +369,12 @@ class Daemon:
         return None
 
     async def _set_log_aside(self) -> None:
-        """Nothing is deleted: the files go to set-aside/<time> in the data directory."""
         for task in self._tasks:
             task.cancel()
         await self._replicator.close()
         await self._state.close()
         self._log.close()
-        aside = self._data / "set-aside" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside.mkdir(parents=True)
-        for path in (*self._data.glob("log.db*"), *self._data.glob("state.db*")):
-            path.replace(aside / path.name)
+        set_aside(self._data)
 
     def _begin_anew(self, why: str) -> None:
         """End, so that init starts this controller as one of a pair; the reply of this moment goes out first."""

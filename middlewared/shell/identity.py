@@ -41,6 +41,7 @@ class Keys:
         self._node = node
         try:
             self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_directory(data_dir)
             if not self.certificate_path.exists():
                 self._make()
         except OSError as e:
@@ -105,11 +106,16 @@ class Keys:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._dir / name)
-        directory = os.open(self._dir, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_directory(self._dir)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def fingerprint(certificate_der: bytes) -> bytes:

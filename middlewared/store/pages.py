@@ -26,10 +26,11 @@ _RESERVED = slice(72, 92)
 _PAGES_A_READ = 256
 
 
-def stray_byte(path: Path, roots: Collection[int]) -> str | None:
+def stray_byte(path: Path, roots: Collection[int], superseded: Collection[int] = ()) -> str | None:
     """Where the database at `path` has a byte that nothing could have written; None if nowhere. Raises OSError.
 
-    roots: the page numbers of the roots of its tables and indexes.
+    roots: the page numbers of the roots of its tables and indexes. superseded: the pages that are not read from here,
+    because the -wal file has them.
     """
     with path.open("rb") as file:
         header = file.read(_HEADER_SIZE)
@@ -43,7 +44,9 @@ def stray_byte(path: Path, roots: Collection[int]) -> str | None:
             for offset in range(0, len(pages), page_size):
                 number += 1
                 page = pages[offset : offset + page_size]
-                if not _gap_is_zero(page, _HEADER_SIZE if number == 1 else 0, number in roots):
+                if number not in superseded and not _gap_is_zero(
+                    page, _HEADER_SIZE if number == 1 else 0, number in roots
+                ):
                     return f"the unused part of page {number} is not zero"
     return None
 

@@ -128,7 +128,7 @@ def _check_pages(connection: Connection, path: Path) -> None:
         return
     roots = set(connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE rootpage > 0").scalars())
     try:
-        stray = pages.stray_byte(path, roots | {1})
+        stray = pages.stray_byte(path, roots | {1}, wal.pages_in(sqlite.wal_of(path)))
     except OSError as e:
         raise PortFailed("read the log", f"{path}: {e.strerror}") from None
     if stray is not None:

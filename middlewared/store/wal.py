@@ -33,6 +33,7 @@ _TRIES = 5
 
 
 class _Frame(NamedTuple):
+    page: int
     commit: bool
     current: bool
     """Its salts are the header's."""
@@ -57,6 +58,26 @@ def fault_in(path: Path) -> str | None:
     return None
 
 
+def pages_in(path: Path) -> frozenset[int]:
+    """The pages that SQLite reads from the -wal file at `path` and not from the database; no faults in it.
+
+    What the database holds in their place may be half of a checkpoint that a power loss interrupted.
+    Raises OSError.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return frozenset()
+    if len(data) < _HEADER.size + _FRAME.size:
+        return frozenset()
+    magic, _, page_size, _, salt1, salt2, *cksum = _HEADER.unpack_from(data)
+    frames = _frames(data, page_size, (salt1, salt2))
+    whole = frames[: _first_wrong(data, frames, page_size, ">" if magic & 1 else "<", (cksum[0], cksum[1]))]
+    while whole and not whole[-1].commit:
+        whole.pop()
+    return frozenset(frame.page for frame in whole)
+
+
 def _fault(data: bytes) -> str | None:
     if len(data) < _HEADER.size + _FRAME.size:
         return None  # no frame was ever written
@@ -75,8 +96,8 @@ def _fault(data: bytes) -> str | None:
 def _frames(data: bytes, page_size: int, salts: tuple[int, int]) -> list[_Frame]:
     frames = []
     for offset in range(_HEADER.size, len(data) - _FRAME.size - page_size + 1, _FRAME.size + page_size):
-        _, db_size, salt1, salt2, cksum1, cksum2 = _FRAME.unpack_from(data, offset)
-        frames.append(_Frame(db_size != 0, (salt1, salt2) == salts, (cksum1, cksum2)))
+        page, db_size, salt1, salt2, cksum1, cksum2 = _FRAME.unpack_from(data, offset)
+        frames.append(_Frame(page, db_size != 0, (salt1, salt2) == salts, (cksum1, cksum2)))
     return frames
 
 

@@ -79,6 +79,20 @@ def test_a_log_that_is_being_written_is_intact(path: Path, chain: Chain) -> None
     log.close()
 
 
+def test_a_page_that_a_power_loss_left_half_copied_is_read_from_the_wal_file(path: Path, chain: Chain) -> None:
+    log = LogStore.open(path)
+    head = log.append(chain(50))
+    left = path.parent / "left"
+    left.mkdir()
+    for file in (path, sqlite.wal_of(path)):
+        shutil.copy(file, left)
+    log.close()
+    data = bytearray((left / "log.db").read_bytes())
+    data[2000] = 1
+    (left / "log.db").write_bytes(data)
+    assert verify(left / "log.db") == head
+
+
 @pytest.mark.parametrize(
     ("statement", "seq", "what"),
     [

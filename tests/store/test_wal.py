@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from middlewared.store.wal import fault_in
+from middlewared.store.wal import fault_in, pages_in
 
 HEADER = 32
 FRAME = 24 + 4096
@@ -73,3 +73,9 @@ def test_frames_of_an_older_generation_behind_the_end_are_no_fault(wal: Path) ->
     assert wal.stat().st_size == before, "the file is overwritten from its head, the old frames are still behind"
     assert fault_in(wal) is None
     connection.close()
+
+
+def test_the_pages_of_whole_transactions_are_read_from_the_wal_file(wal: Path) -> None:
+    assert pages_in(wal) == {1, 2}
+    assert pages_in(damaged(wal, HEADER + 24 + 2000)) == frozenset()
+    assert pages_in(wal.with_name("nothing")) == frozenset()

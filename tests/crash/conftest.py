@@ -1,0 +1,24 @@
+"""The compiled shim, and one recorded run of each workload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.crash.recorded import Recorded, build, record
+
+Run = Callable[[str], Recorded]
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture(scope="session")
+def run(shim: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """run(name): the workload, run once and recorded."""
+    return cache(lambda name: record(shim, name, tmp_path_factory.mktemp(name)))
