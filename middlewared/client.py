@@ -20,20 +20,20 @@ import asyncio
 import errno
 import threading
 import time
-import uuid
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-import msgspec
-
+from middlewared.connection import Connection
 from middlewared.kernel.errors import CallFailed, MiddlewareError, NotActive, NotAuthorized, OutcomeUnknown, PortFailed
 from middlewared.protocol import rpc
 from middlewared.protocol.rpc import errname
-from middlewared.shell.websocket_client import FORMS, Address, Link, open_link, parse
+from middlewared.shell.websocket_client import FORMS, Address, parse
+from middlewared.subscriptions import PATIENCE_S, Following, Notice, Subscription
 
-__all__ = ["FORMS", "Client", "Connection", "Subscription", "SyncClient", "errname", "only_asks", "parse"]
+__all__ = ["FORMS", "Client", "Connection", "Following", "Subscription", "SyncClient", "errname", "only_asks", "parse"]
 
 T = TypeVar("T")
 
@@ -41,7 +41,6 @@ CONNECT_S = 10.0
 CALL_S = 60.0
 ROUND_S = 0.2
 """Between two rounds through addresses none of which answers."""
-NOTICES_LIMIT = 1000
 RETRY_AFTER_LIMIT_S = 5.0
 """A refusal that names a longer wait is for the caller to know of."""
 OPTIONS = {"legacy_jobs": False, "private_methods": False, "py_exceptions": False}
@@ -54,142 +53,6 @@ def only_asks(method: str) -> bool:
     """Whether `method` may be sent twice without harm, going by its name; in doubt it may not."""
     last = method.rpartition(".")[2]
     return last in _ASKING or last.startswith(("get_", "has_")) or last.endswith("_choices")
-
-
-class Subscription:
-    """The notifications of one collection, as an asynchronous iterator of their `params`."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.id = ""
-        self._queue: asyncio.Queue[dict[str, object] | MiddlewareError | None] = asyncio.Queue()
-
-    def put(self, params: dict[str, object]) -> None:
-        """A notification came. A reader that is NOTICES_LIMIT behind is told so, after what it has."""
-        if self._queue.qsize() < NOTICES_LIMIT:
-            self._queue.put_nowait(params)
-        elif self._queue.qsize() == NOTICES_LIMIT:
-            self.end(CallFailed(errno.ENOBUFS, f"{NOTICES_LIMIT} notifications of {self.name} were not read"))
-
-    def end(self, why: MiddlewareError | None) -> None:
-        """There will be no more. why None: in good order."""
-        self._queue.put_nowait(why)
-
-    async def __aiter__(self) -> AsyncIterator[dict[str, object]]:
-        while (notice := await self._queue.get()) is not None:
-            if isinstance(notice, MiddlewareError):
-                raise notice
-            yield notice
-
-
-class Connection:
-    """One websocket with the calls and subscriptions on it."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._waiting: dict[str, asyncio.Future[rpc.Reply]] = {}
-        self._subscriptions: list[Subscription] = []
-        self._reader = asyncio.create_task(self._read())
-        self._retired = False
-        self._closing: asyncio.Task[None] | None = None
-        self.lost: PortFailed | None = None
-
-    @classmethod
-    async def open(cls, address: Address, options: Mapping[str, bool], timeout_s: float) -> Connection:
-        """Connect and say how to be answered. Raises PortFailed."""
-        until = time.monotonic() + timeout_s
-        self = cls(await open_link(address, timeout_s))
-        try:
-            await self.request("core.set_options", [dict(options)], max(0.1, until - time.monotonic()))
-        except MiddlewareError as e:
-            await self.close()
-            raise PortFailed(f"connect to {address.uri}", str(e)) from None
-        return self
-
-    async def request(self, method: str, params: Sequence[object], timeout_s: float) -> rpc.Reply:
-        """Call and wait. Raises what the server says, PortFailed if nothing was sent, OutcomeUnknown after that."""
-        if self.lost is not None:
-            raise self.lost
-        id_ = str(uuid.uuid4())
-        reply = self._waiting[id_] = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._link.send(rpc.encode_request(id_, method, params))
-                answer: rpc.Reply = await reply
-        except (TimeoutError, PortFailed):
-            raise OutcomeUnknown(id_) from None
-        finally:
-            self._waiting.pop(id_, None)
-            if self._retired:
-                self.retire()
-        if answer.error is not None:
-            raise rpc.exception_of(answer.error)
-        return answer
-
-    async def subscribe(self, name: str, timeout_s: float) -> Subscription:
-        """Hear of a collection, or of all with `*`."""
-        subscription = Subscription(name)
-        self._subscriptions.append(subscription)
-        try:
-            subscription.id = str((await self.request("core.subscribe", [name], timeout_s)).result)
-        except BaseException:
-            self._subscriptions.remove(subscription)
-            raise
-        return subscription
-
-    def retire(self) -> None:
-        """Close it when the calls that are under way have their answers."""
-        self._retired = True
-        if not self._waiting and self._closing is None:
-            self._closing = asyncio.create_task(self.close())
-
-    async def close(self) -> None:
-        """End it now, and what waits on it."""
-        self._reader.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._reader
-        self._lose(PortFailed(f"use {self._link.address.uri}", "this side closed the connection"))
-        await self._link.close()
-
-    async def _read(self) -> None:
-        try:
-            while True:
-                self._take(rpc.decode_incoming(await self._link.receive()))
-        except PortFailed as e:
-            self._lose(e)
-        except msgspec.DecodeError as e:
-            self._lose(PortFailed(f"receive from {self._link.address.uri}", f"no JSON-RPC: {e}"))
-
-    def _take(self, message: rpc.Reply | rpc.Notice) -> None:
-        if isinstance(message, rpc.Reply):
-            waiting = self._waiting.get(str(message.id))
-            if waiting is not None and not waiting.done():
-                waiting.set_result(message)
-            return
-        collection = message.params.get("collection")
-        for subscription in [s for s in self._subscriptions if s.name in (collection, "*")]:
-            if message.method == "collection_update":
-                subscription.put(message.params)
-            elif subscription.name == collection:
-                self._subscriptions.remove(subscription)
-                subscription.end(_end_of(message.params.get("error")))
-
-    def _lose(self, why: PortFailed) -> None:
-        if self.lost is not None:
-            return
-        self.lost = why
-        for reply in self._waiting.values():
-            if not reply.done():
-                reply.set_exception(why)
-        for subscription in self._subscriptions:
-            subscription.end(why)
-
-
-def _end_of(error: object) -> MiddlewareError | None:
-    if error is None:
-        return None
-    detail = msgspec.convert(error, rpc.Detail)
-    return CallFailed(detail.error, detail.reason)
 
 
 class Client:
@@ -273,10 +136,53 @@ class Client:
                     raise
                 await asyncio.sleep(wait_s)
 
-    async def subscribe(self, name: str, *, timeout_s: float = CONNECT_S) -> Subscription:
-        """Hear of a collection, until the connection is lost (PortFailed): then ask for the state, subscribe again."""
+    async def subscribe(
+        self, name: str, *, since: int | None = None, timeout_s: float = CONNECT_S
+    ) -> AsyncIterable[Notice]:
+        """Hear of a collection until the connection is lost (PortFailed); with `since`, as `follow` does."""
+        if since is not None:
+            return await self.follow(name, since=since, timeout_s=timeout_s)
         until = time.monotonic() + timeout_s
         return await (await self._connected(until)).subscribe(name, timeout_s)
+
+    async def follow(
+        self,
+        name: str,
+        *,
+        since: int | None = None,
+        term: int | None = None,
+        timeout_s: float = CONNECT_S,
+        patience_s: float = PATIENCE_S,
+    ) -> Following:
+        """Hear of a collection for as long as the system is there: over lost connections and changes of roles.
+
+        since, term: the last record that is known; without, from now on. patience_s: how long to look for a controller
+        that goes on where another left off. What comes from the log is heard once and in order. Raises Refused.
+        """
+        following = Following(
+            name, partial(self._subscribe, timeout_s), partial(self._forget, timeout_s), self._present, patience_s
+        )
+        await following.begin(since, term)
+        return following
+
+    async def _subscribe(self, timeout_s: float, name: str, options: Mapping[str, object]) -> Subscription:
+        until = time.monotonic() + timeout_s
+        return await (await self._connected(until)).subscribe(name, timeout_s, options)
+
+    async def _forget(self, timeout_s: float, subscription: Subscription) -> None:
+        if self._connection is not None:
+            with suppress(MiddlewareError):
+                await self._connection.unsubscribe(subscription, timeout_s)
+
+    async def _present(self, name: str) -> list[Notice]:
+        """What the collections show that are answers of queries: `name`, or every one for `*`."""
+        events = await self.call("core.get_events")
+        found = []
+        for collection, event in events.items() if isinstance(events, dict) else ():
+            if name in (collection, "*") and event.get("query"):
+                answer = await self.call(event["query"])
+                found.append({"msg": "changed", "collection": collection, "fields": {event["field"]: answer}})
+        return found
 
     async def close(self) -> None:
         """End the connection, and what waits on it."""
@@ -384,6 +290,19 @@ class SyncClient:
         """As Client.call."""
         return self._run(self._client.call(method, *params, timeout_s=timeout_s, again=again))
 
+    def subscribe(self, name: str, **settings: Any) -> Iterator[Notice]:
+        """As Client.subscribe."""
+        return self._each(self._client.subscribe(name, **settings))
+
+    def follow(self, name: str, **settings: Any) -> Iterator[Notice]:
+        """As Client.follow."""
+        return self._each(self._client.follow(name, **settings))
+
+    def _each(self, subscribing: Coroutine[Any, Any, AsyncIterable[Notice]]) -> Iterator[Notice]:
+        notices = aiter(self._run(subscribing))
+        while (notice := self._run(_next(notices))) is not None:
+            yield notice
+
     def close(self) -> None:
         """End the connection and the thread."""
         self._run(self._client.close())
@@ -393,3 +312,7 @@ class SyncClient:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+async def _next(notices: AsyncIterator[Notice]) -> Notice | None:
+    return await anext(notices, None)

@@ -66,7 +66,8 @@ async def _run(args: argparse.Namespace) -> None:
 
 async def _listen(client: Client, args: argparse.Namespace) -> None:
     """Print notifications, one line each; `-n` of them, or until `-t` seconds have passed."""
-    subscription = await client.subscribe(args.name, timeout_s=args.timeout)
+    subscribe = client.follow if args.resume else client.subscribe
+    subscription = await subscribe(args.name, since=args.since, timeout_s=args.timeout)
     heard = 0
     try:
         async with asyncio.timeout(args.for_s):
@@ -130,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("args", nargs="*", help="JSON, or a bare string; - reads it from stdin")
     subscribe = commands.add_parser("subscribe", help="print the notifications of a collection, one a line")
     subscribe.add_argument("name", help="the collection, or *")
+    subscribe.add_argument("--since", type=int, metavar="SEQ", help="begin after this record of the log, and resume")
+    subscribe.add_argument("--resume", action="store_true", help="go on when the connection or the controller is lost")
     subscribe.add_argument("-n", "--number", type=int, default=0, help="end after so many")
     subscribe.add_argument("-t", "--for", dest="for_s", type=_seconds, help="fail when they do not come in this time")
     ping = commands.add_parser("ping", help="is anyone there?")

@@ -331,6 +331,10 @@ class Call(Protocol):
         """Every collection that can be subscribed to."""
         ...
 
+    def announcements(self) -> Sequence[Announcement]:
+        """Those of them that are the answers of queries."""
+        ...
+
 
 Handler = Callable[..., Coroutine[Any, Any, Any]]
 Kind = Literal["write", "read", "local"]

@@ -33,7 +33,8 @@ async def number(call: Call, n: int, m: int) -> int:
 class World:
     def __init__(self, directory: Path) -> None:
         self.boot = BootFile(node="A", run_dir=str(directory), listen="127.0.0.1:1")
-        made, _, self.bus = dispatcher(core, auth, Plugin(name="test", methods=(echo, number)))
+        made, engine, self.bus = dispatcher(core, auth, Plugin(name="test", methods=(echo, number)))
+        self.log = engine.log
         self.server = ApiServer(made, self.bus, self.boot)
         self.uri = f"ws+unix://{self.boot.api_socket}"
 
@@ -136,6 +137,20 @@ async def test_notifications_are_printed_one_on_a_line(world: World) -> None:
     assert (child.returncode, err) == (0, b"")
     lines = out.decode().splitlines()
     assert [json.loads(line) for line in lines] == [{"msg": "changed", "collection": "user", "seq": 0}] * 2
+
+
+async def test_a_subscription_begins_after_the_record_that_is_named(world: World) -> None:
+    for _ in range(5):
+        world.log.append("user.administrator.set_up")
+    status, out, err = await world.midclt("subscribe", "user", "--since", "2", "--resume", "-n", "3")
+    assert (status, err) == (0, "")
+    assert [json.loads(line)["seq"] for line in out.splitlines()] == [3, 4, 5]
+
+
+async def test_a_beginning_that_is_not_in_the_log_is_status_1(world: World) -> None:
+    status, out, err = await world.midclt("subscribe", "user", "--since", "7")
+    assert (status, out) == (1, "")
+    assert err == "[ERANGE] options.since: is beyond 0, the last that is applied here\n"
 
 
 async def test_notifications_that_do_not_come_in_time_are_status_1(world: World) -> None:

@@ -52,7 +52,9 @@ class Bus:
         if since is None:
             return session.subscribe(name, Cursor(applied.seq, applied.term), addressed=addressed)
         if name != "*" and not self._log.has_noun(name):
-            raise Refused(("options.since", f"{name} does not come from the log: ask for its present state"))
+            raise Refused(
+                ("options.since", f"{name} does not come from the log: ask for its present state", errno.EOPNOTSUPP)
+            )
         if not 0 <= since <= applied.seq:
             what = "must not be negative" if since < 0 else f"is beyond {applied.seq}, the last that is applied here"
             raise Refused(("options.since", what, errno.ERANGE))

@@ -291,6 +291,9 @@ class Context:
     def event_names(self) -> Sequence[str]:
         return self._dispatcher.registry.collections
 
+    def announcements(self) -> Sequence[plugin.Announcement]:
+        return self._dispatcher.registry.announcements
+
 
 def _authorise(method: Method, session: Session) -> None:
     if session.username is None and not method.public:

@@ -108,7 +108,7 @@ class MemoryEngine:
         self.peer: dict[str, object | MiddlewareError] = {}
         self.asked: list[tuple[object, ...]] = []
         self._registry = registry
-        self._log = log
+        self.log = log
         self._bus = bus
         self.set_aside = MemoryAside(registry, self.states)
         self.aside: Aside = self.set_aside
@@ -132,13 +132,13 @@ class MemoryEngine:
         events = noun.decide(self.states[noun.name], command)
         for event in events:
             self.states[noun.name] = noun.evolve(self.states[noun.name], event)
-            self._bus.committed(noun.name, event.kind, self._log.append(event.kind, self.facts_now.term))
+            self._bus.committed(noun.name, event.kind, self.log.append(event.kind, self.facts_now.term))
         self.executed.append((command, actor, origin, request_id))
         return Committed(self.seq, self.facts_now.term, "pair", len(events))
 
     @property
     def seq(self) -> int:
-        return self._log.applied().seq
+        return self.log.applied().seq
 
     async def state_digest(self) -> tuple[int, str]:
         return self.seq, repr(sorted(self.states.items()))

@@ -114,8 +114,16 @@ async def get_methods(call: Call) -> dict[str, object]:
 
 @query("core.get_events")
 async def get_events(call: Call) -> dict[str, object]:
-    """Every collection that can be subscribed to."""
-    return {name: {"public": name in PUBLIC_EVENTS} for name in sorted(call.event_names())}
+    """Every collection that can be subscribed to; `query` and `field` where it is the answer of a query."""
+    asked = {announced.collection: announced for announced in call.announcements()}
+    return {
+        name: {
+            "public": name in PUBLIC_EVENTS,
+            "query": asked[name].query if name in asked else None,
+            "field": asked[name].field if name in asked else None,
+        }
+        for name in sorted(call.event_names())
+    }
 
 
 def _parameters(method: Method) -> list[dict[str, object]]:

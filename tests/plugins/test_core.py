@@ -110,6 +110,6 @@ async def test_every_method_describes_itself_and_its_parameters(api: tuple[Dispa
 
 async def test_every_collection_is_told(api: tuple[Dispatcher, Bus]) -> None:
     assert await call(api, session(), "core.get_events") == {
-        "core.get_jobs": {"public": False},
-        "user": {"public": False},
+        "core.get_jobs": {"public": False, "query": None, "field": None},
+        "user": {"public": False, "query": None, "field": None},
     }

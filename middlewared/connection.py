@@ -1,0 +1,148 @@
+"""A client's websocket to one controller: the calls that wait on it, and the subscriptions that it carries."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from middlewared.kernel.errors import CallFailed, MiddlewareError, OutcomeUnknown, PortFailed
+from middlewared.protocol import rpc
+from middlewared.shell.websocket_client import Address, Link, open_link
+from middlewared.subscriptions import Subscription
+
+
+class Connection:
+    """One websocket with the calls and subscriptions on it."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._waiting: dict[str, asyncio.Future[rpc.Reply]] = {}
+        self._on_result: dict[str, Callable[[object], None]] = {}
+        self._subscriptions: list[Subscription] = []
+        self._reader = asyncio.create_task(self._read())
+        self._retired = False
+        self._closing: asyncio.Task[None] | None = None
+        self.lost: PortFailed | None = None
+
+    @classmethod
+    async def open(cls, address: Address, options: Mapping[str, bool], timeout_s: float) -> Connection:
+        """Connect and say how to be answered. Raises PortFailed."""
+        until = time.monotonic() + timeout_s
+        self = cls(await open_link(address, timeout_s))
+        try:
+            await self.request("core.set_options", [dict(options)], max(0.1, until - time.monotonic()))
+        except MiddlewareError as e:
+            await self.close()
+            raise PortFailed(f"connect to {address.uri}", str(e)) from None
+        return self
+
+    async def request(
+        self,
+        method: str,
+        params: Sequence[object],
+        timeout_s: float,
+        on_result: Callable[[object], None] | None = None,
+    ) -> rpc.Reply:
+        """Call and wait. Raises what the server says, PortFailed if nothing was sent, OutcomeUnknown after that.
+
+        on_result: called with the result before any message after it is looked at.
+        """
+        if self.lost is not None:
+            raise self.lost
+        id_ = str(uuid.uuid4())
+        reply = self._waiting[id_] = asyncio.get_running_loop().create_future()
+        if on_result is not None:
+            self._on_result[id_] = on_result
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._link.send(rpc.encode_request(id_, method, params))
+                answer: rpc.Reply = await reply
+        except (TimeoutError, PortFailed):
+            raise OutcomeUnknown(id_) from None
+        finally:
+            self._waiting.pop(id_, None)
+            self._on_result.pop(id_, None)
+            if self._retired:
+                self.retire()
+        if answer.error is not None:
+            raise rpc.exception_of(answer.error)
+        return answer
+
+    async def subscribe(self, name: str, timeout_s: float, options: Mapping[str, object] | None = None) -> Subscription:
+        """Hear of a collection, or of all with `*`. options: as `core.subscribe` takes them."""
+        subscription = Subscription(name, addressed=options is not None)
+        self._subscriptions.append(subscription)
+        params = [name] if options is None else [name, dict(options)]
+        try:
+            await self.request("core.subscribe", params, timeout_s, subscription.begin)
+        except BaseException:
+            self._subscriptions.remove(subscription)
+            raise
+        return subscription
+
+    async def unsubscribe(self, subscription: Subscription, timeout_s: float) -> None:
+        """Hear no more of it."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+            await self.request("core.unsubscribe", [subscription.id], timeout_s)
+
+    def retire(self) -> None:
+        """Close it when the calls that are under way have their answers."""
+        self._retired = True
+        if not self._waiting and self._closing is None:
+            self._closing = asyncio.create_task(self.close())
+
+    async def close(self) -> None:
+        """End it now, and what waits on it."""
+        self._reader.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._reader
+        self._lose(PortFailed(f"use {self._link.address.uri}", "this side closed the connection"))
+        await self._link.close()
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                self._take(rpc.decode_incoming(await self._link.receive()))
+        except PortFailed as e:
+            self._lose(e)
+        except msgspec.DecodeError as e:
+            self._lose(PortFailed(f"receive from {self._link.address.uri}", f"no JSON-RPC: {e}"))
+
+    def _take(self, message: rpc.Reply | rpc.Notice) -> None:
+        if isinstance(message, rpc.Reply):
+            waiting = self._waiting.get(str(message.id))
+            if waiting is not None and not waiting.done():
+                waiting.set_result(message)
+                if message.error is None and (on_result := self._on_result.get(str(message.id))) is not None:
+                    on_result(message.result)
+            return
+        for subscription in [s for s in self._subscriptions if s.hears(message.params)]:
+            if message.method == "collection_update":
+                subscription.put(message.params)
+            elif subscription.is_ended_by(message.params):
+                self._subscriptions.remove(subscription)
+                subscription.end(_end_of(message.params.get("error")))
+
+    def _lose(self, why: PortFailed) -> None:
+        if self.lost is not None:
+            return
+        self.lost = why
+        for reply in self._waiting.values():
+            if not reply.done():
+                reply.set_exception(why)
+        for subscription in self._subscriptions:
+            subscription.end(why)
+
+
+def _end_of(error: object) -> MiddlewareError | None:
+    if error is None:
+        return None
+    detail = msgspec.convert(error, rpc.Detail)
+    extra = detail.extra if isinstance(detail.extra, Mapping | list) else None
+    return CallFailed(detail.error, detail.reason, extra)
