@@ -26,7 +26,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from middlewared.connection import Connection
+from middlewared.connection import Connection, Progress
 from middlewared.kernel.errors import CallFailed, MiddlewareError, NotActive, NotAuthorized, OutcomeUnknown, PortFailed
 from middlewared.protocol import rpc
 from middlewared.protocol.rpc import errname
@@ -43,6 +43,7 @@ ROUND_S = 0.2
 """Between two rounds through addresses none of which answers."""
 RETRY_AFTER_LIMIT_S = 5.0
 """A refusal that names a longer wait is for the caller to know of."""
+JOB_S = 86_400.0
 OPTIONS = {"legacy_jobs": False, "private_methods": False, "py_exceptions": False}
 
 _ASKING = {"ping", "query", "config", "get_instance", "status", "state", "me", "info", "version", "ready", "node"}
@@ -101,8 +102,25 @@ class Client:
         """Call a method and return its result; see `request`."""
         return (await self.request(method, params, timeout_s=timeout_s, again=again)).result
 
+    async def call_job(
+        self, method: str, *params: object, progress: Progress | None = None, timeout_s: float = JOB_S
+    ) -> object:
+        """Call a method that is a job, wait for its end, and return its result.
+
+        progress: called with the job at each of its changes. Raises what the job raised, CallFailed (ECANCELED) where
+        it was aborted, and OutcomeUnknown when the controller goes down meanwhile.
+        """
+        heard = progress if progress is not None else lambda _: None
+        return (await self.request(method, params, timeout_s=timeout_s, again=False, progress=heard)).result
+
     async def request(
-        self, method: str, params: Sequence[object], *, timeout_s: float = CALL_S, again: bool | None = None
+        self,
+        method: str,
+        params: Sequence[object],
+        *,
+        timeout_s: float = CALL_S,
+        again: bool | None = None,
+        progress: Progress | None = None,
     ) -> rpc.Reply:
         """Call a method and return the whole reply, `meta` included.
 
@@ -115,7 +133,8 @@ class Client:
         while True:
             connection = await self._connected(until)
             try:
-                return await connection.request(method, params, max(0.0, until - time.monotonic()))
+                left_s = max(0.0, until - time.monotonic())
+                return await connection.request(method, params, left_s, progress=progress)
             except PortFailed:
                 if time.monotonic() >= until:
                     raise
@@ -289,6 +308,10 @@ class SyncClient:
     def call(self, method: str, *params: object, timeout_s: float = CALL_S, again: bool | None = None) -> object:
         """As Client.call."""
         return self._run(self._client.call(method, *params, timeout_s=timeout_s, again=again))
+
+    def call_job(self, method: str, *params: object, **settings: Any) -> object:
+        """As Client.call_job; `progress` is called in the client's own thread."""
+        return self._run(self._client.call_job(method, *params, **settings))
 
     def subscribe(self, name: str, **settings: Any) -> Iterator[Notice]:
         """As Client.subscribe."""

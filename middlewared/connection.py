@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,11 @@ from middlewared.kernel.errors import CallFailed, MiddlewareError, OutcomeUnknow
 from middlewared.protocol import rpc
 from middlewared.shell.websocket_client import Address, Link, open_link
 from middlewared.subscriptions import Subscription
+
+JOBS = "core.get_jobs"
+
+Progress = Callable[[Mapping[str, Any]], None]
+"""Told a job as `core.get_jobs` shows it: `state`, `progress` {percent, description}, `id` and the rest."""
 
 
 class Connection:
@@ -24,6 +30,8 @@ class Connection:
         self._waiting: dict[str, asyncio.Future[rpc.Reply]] = {}
         self._on_result: dict[str, Callable[[object], None]] = {}
         self._subscriptions: list[Subscription] = []
+        self._progress: dict[str, Progress] = {}
+        self._hears_jobs = False
         self._reader = asyncio.create_task(self._read())
         self._retired = False
         self._closing: asyncio.Task[None] | None = None
@@ -47,14 +55,19 @@ class Connection:
         params: Sequence[object],
         timeout_s: float,
         on_result: Callable[[object], None] | None = None,
+        progress: Progress | None = None,
     ) -> rpc.Reply:
         """Call and wait. Raises what the server says, PortFailed if nothing was sent, OutcomeUnknown after that.
 
-        on_result: called with the result before any message after it is looked at.
+        on_result: called with the result before any message after it is looked at. progress: told of every change of
+        the job that the call begins.
         """
         if self.lost is not None:
             raise self.lost
         id_ = str(uuid.uuid4())
+        if progress is not None:
+            await self._hear_jobs(timeout_s)
+            self._progress[id_] = progress
         reply = self._waiting[id_] = asyncio.get_running_loop().create_future()
         if on_result is not None:
             self._on_result[id_] = on_result
@@ -67,11 +80,17 @@ class Connection:
         finally:
             self._waiting.pop(id_, None)
             self._on_result.pop(id_, None)
+            self._progress.pop(id_, None)
             if self._retired:
                 self.retire()
         if answer.error is not None:
             raise rpc.exception_of(answer.error)
         return answer
+
+    async def _hear_jobs(self, timeout_s: float) -> None:
+        if not self._hears_jobs:
+            await self.request("core.subscribe", [JOBS], timeout_s)
+            self._hears_jobs = True
 
     async def subscribe(self, name: str, timeout_s: float, options: Mapping[str, object] | None = None) -> Subscription:
         """Hear of a collection, or of all with `*`. options: as `core.subscribe` takes them."""
@@ -122,12 +141,21 @@ class Connection:
                 if message.error is None and (on_result := self._on_result.get(str(message.id))) is not None:
                     on_result(message.result)
             return
+        if self._progress and message.params.get("collection") == JOBS:
+            self._tell_progress(message.params.get("fields"))
         for subscription in [s for s in self._subscriptions if s.hears(message.params)]:
             if message.method == "collection_update":
                 subscription.put(message.params)
             elif subscription.is_ended_by(message.params):
                 self._subscriptions.remove(subscription)
                 subscription.end(_end_of(message.params.get("error")))
+
+    def _tell_progress(self, job: object) -> None:
+        if not isinstance(job, Mapping) or not isinstance(job.get("message_ids"), list):
+            return
+        for id_ in job["message_ids"]:
+            if id_ in self._progress:
+                self._progress[id_](job)
 
     def _lose(self, why: PortFailed) -> None:
         if self.lost is not None:

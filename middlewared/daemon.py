@@ -31,6 +31,7 @@ from middlewared.engine.bus import Bus
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.engine import Engine
+from middlewared.engine.jobs import Jobs
 from middlewared.engine.peer import Peer, Questions
 from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator, history
@@ -224,10 +225,17 @@ class Daemon:
             alerts=Alerts(boot.node, self._registry.alert_sources),
             peer=self._peer,
         )
-        self._peer.answer_by(Questions(self._registry, self._engine, boot.node, self._controller, self._host))
+        self._jobs = Jobs(self._clock, self._bus.publish)
         self._dispatcher = Dispatcher(
-            self._registry, self._engine, node=boot.node, controller=self._controller, host=self._host, bus=self._bus
+            self._registry,
+            self._engine,
+            node=boot.node,
+            controller=self._controller,
+            host=self._host,
+            bus=self._bus,
+            jobs=self._jobs,
         )
+        self._peer.answer_by(Questions(self._dispatcher))
         self._announcer = Announcer(self._registry.announcements, self._dispatcher.ask, self._bus)
         self._api = ApiServer(self._dispatcher, self._bus, boot)
 
@@ -261,6 +269,7 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.stop()
+        await self._jobs.close()
         await self._reconciler.close()
         await self._host.close()
         await self._close_stores()

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from middlewared import progress
 from middlewared.client import FORMS, Client, errname
 from middlewared.kernel.errors import CallFailed, MiddlewareError, Refused
 
@@ -57,6 +58,11 @@ async def _run(args: argparse.Namespace) -> None:
                 _print(await client.ping(args.timeout), args.json)
             case "call":
                 given = [_argument(text) for text in args.args]
+                if args.job:
+                    with progress.shown(args.job_print == "progressbar") as show:
+                        result = await client.call_job(args.method, *given, progress=show)
+                    _print(result, args.json)
+                    return
                 _print(await client.call(args.method, *given, timeout_s=args.timeout), args.json)
             case "subscribe":
                 await _listen(client, args)
@@ -129,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     call = commands.add_parser("call", help="call a method and print its result")
     call.add_argument("method")
     call.add_argument("args", nargs="*", help="JSON, or a bare string; - reads it from stdin")
+    call.add_argument("-j", "--job", action="store_true", help="it is a job: show its progress, wait for its end")
+    looks = ("progressbar", "description")
+    call.add_argument("-jp", "--job-print", choices=looks, default=looks[0], help="a bar on a terminal, or lines")
     subscribe = commands.add_parser("subscribe", help="print the notifications of a collection, one a line")
     subscribe.add_argument("name", help="the collection, or *")
     subscribe.add_argument("--since", type=int, metavar="SEQ", help="begin after this record of the log, and resume")

@@ -8,7 +8,7 @@ table, project. What touches the world outside stands in `effects.py`, level-tri
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
@@ -18,7 +18,7 @@ from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.event import Event, Record, Upcast
 from middlewared.kernel.facts import Node
 from middlewared.kernel.tail import Page, Tail
-from middlewared.ports import Fence, Host
+from middlewared.ports import Fence, Host, Jobs
 
 S = TypeVar("S", bound=msgspec.Struct)
 Row = dict[str, object]
@@ -284,6 +284,7 @@ class Call(Protocol):
     session: SessionView
     controller: Controller
     host: Host
+    jobs: Jobs
 
     def state(self, noun: Noun[S]) -> S:
         """The committed state of a noun of this plugin."""
@@ -336,6 +337,14 @@ class Call(Protocol):
         ...
 
 
+class JobCall(Call, Protocol):
+    """A call that is a job."""
+
+    def progress(self, percent: float, description: str) -> None:
+        """Tell how far it is. percent: 0-100. May be called as often as is convenient."""
+        ...
+
+
 Handler = Callable[..., Coroutine[Any, Any, Any]]
 Kind = Literal["write", "read", "local"]
 
@@ -347,7 +356,8 @@ class Method:
     kind: "write" changes the configuration (active only); "read" asks; "local" acts on this controller alone and works
     on a standby too. roles: any of them is enough; empty = any login. public: needs no login.
     takes: the name under which a problem with the single object parameter is reported; None where the parameters are
-    reported under their own names. description: the handler's docstring.
+    reported under their own names. description: the handler's docstring. job: it runs until it is done, with progress,
+    whatever becomes of the connection. abortable: a job that may be ended in the middle.
     """
 
     name: str
@@ -359,6 +369,8 @@ class Method:
     """Only over the unix socket, as uid 0."""
     takes: str | None = None
     description: str = ""
+    job: bool = False
+    abortable: bool = False
 
 
 def command(
@@ -396,6 +408,23 @@ def local(
     return _declare("local", name, roles, takes, public, local_only)
 
 
+def job(
+    name: str,
+    *,
+    kind: Kind = "local",
+    roles: Sequence[str] = (),
+    takes: str | None = None,
+    local_only: bool = False,
+    abortable: bool = True,
+) -> Callable[[Handler], Method]:
+    """Declare `async def handler(call: JobCall, ...)` as a method that may take long.
+
+    Jobs of one method run one after the other. An abort cancels the handler where it waits.
+    """
+    declare = _declare(kind, name, roles, takes, False, local_only)
+    return lambda handler: replace(declare(handler), job=True, abortable=abortable)
+
+
 def _declare(
     kind: Kind, name: str, roles: Sequence[str], takes: str | None, public: bool, local_only: bool
 ) -> Callable[[Handler], Method]:
@@ -420,9 +449,14 @@ class PeerCall(Protocol):
     node: Node
     controller: Controller
     host: Host
+    jobs: Jobs
 
     def state(self, noun: Noun[S]) -> S:
         """The committed state of a noun."""
+        ...
+
+    def start_job(self, method: str, arguments: Sequence[object], username: str) -> int:
+        """Begin a job of this controller on behalf of the other's `username`. Returns its id. Raises CallFailed."""
         ...
 
 

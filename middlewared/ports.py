@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from middlewared.kernel.facts import Node, PairRecord, Vip
@@ -85,3 +85,23 @@ class Host(Protocol):
         ...
 
     async def default_route(self, family: Literal[4, 6]) -> str | None: ...
+
+
+class Jobs(Protocol):
+    """The jobs of this controller."""
+
+    def views(self, username: str | None, roles: frozenset[str]) -> Sequence[Mapping[str, object]]:
+        """What a client of that name and those roles may see, oldest first, as clients read it."""
+        ...
+
+    def view(self, id: int) -> Mapping[str, object]:  # noqa: A002
+        """One job. Raises CallFailed when there is no such job, or none any longer."""
+        ...
+
+    def abort(self, id: int) -> None:  # noqa: A002
+        """End a job, and what it started. Raises CallFailed when there is none, or it cannot be ended."""
+        ...
+
+    async def wait(self, id: int, timeout_s: float) -> Mapping[str, object]:  # noqa: A002
+        """The job when it is over, or as it is after `timeout_s`."""
+        ...

@@ -28,7 +28,7 @@ from middlewared.kernel.errors import (
     Refused,
     UnknownMethod,
 )
-from middlewared.plugin import Announcement, Call, Plugin, command, query
+from middlewared.plugin import Announcement, Call, Plugin, command, job, query
 from middlewared.shell.websocket import ApiServer
 from middlewared.subscriptions import Subscription
 
@@ -51,7 +51,11 @@ class Node:
         self.url = f"http://{self.boot.listen}"
         self.engine: MemoryEngine
         self.bus: Bus
-        methods = (command("test.write")(self._answer), query("test.query")(self._answer))
+        methods = (
+            command("test.write")(self._answer),
+            query("test.query")(self._answer),
+            job("test.job")(self._answer),
+        )
         announced = Announcement(collection="test.announced", query="test.query", field="text")
         test = Plugin(name="test", methods=methods, announces=(announced,))
         self._answers, self.engine, self.bus = dispatcher(core, auth, test)
@@ -470,6 +474,31 @@ async def test_a_follower_gives_up_when_no_controller_comes_back(a: Node) -> Non
 
 
 # Small things
+
+
+async def test_a_job_is_awaited_with_its_progress_and_calls_go_on_beside_it(a: Node) -> None:
+    seen: list[tuple[str, float]] = []
+    a.hangs = True
+    async with Client(a.unix) as client:
+        running = asyncio.create_task(
+            client.call_job("test.job", "x", progress=lambda j: seen.append((j["state"], j["progress"]["percent"])))
+        )
+        await a.reached.wait()
+        assert await client.ping() == "pong"
+        a.let_go.set()
+        assert await running == a.name + "x"
+    assert seen[0] == ("WAITING", 0)
+    assert seen[-1] == ("SUCCESS", 100)
+
+
+async def test_a_job_whose_controller_goes_down_has_an_unknown_outcome(a: Node) -> None:
+    a.hangs = True
+    async with Client(a.unix) as client:
+        running = asyncio.create_task(client.call_job("test.job"))
+        await a.reached.wait()
+        await a.die()
+        with pytest.raises(OutcomeUnknown):
+            await running
 
 
 async def test_code_without_an_event_loop_has_a_client_too(a: Node) -> None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from middlewared_plugins.core import plugin as core
 from middlewared.config import BootFile
 from middlewared.engine.bus import Bus
 from middlewared.engine.standin import dispatcher
-from middlewared.plugin import Call, Plugin, query
+from middlewared.kernel.errors import Refused
+from middlewared.plugin import Call, JobCall, Plugin, job, query
 from middlewared.shell.websocket import ApiServer
 
 WAIT_S = 20.0
@@ -30,10 +33,19 @@ async def number(call: Call, n: int, m: int) -> int:
     return n + m
 
 
+@job("test.job")
+async def work(call: JobCall, how: str) -> dict[str, str]:
+    call.progress(50, "half")
+    await asyncio.sleep(0.3)
+    if how == "refused":
+        raise Refused(("how", "is wrong"))
+    return {"how": how}
+
+
 class World:
     def __init__(self, directory: Path) -> None:
         self.boot = BootFile(node="A", run_dir=str(directory), listen="127.0.0.1:1")
-        made, engine, self.bus = dispatcher(core, auth, Plugin(name="test", methods=(echo, number)))
+        made, engine, self.bus = dispatcher(core, auth, Plugin(name="test", methods=(echo, number, work)))
         self.log = engine.log
         self.server = ApiServer(made, self.bus, self.boot)
         self.uri = f"ws+unix://{self.boot.api_socket}"
@@ -97,6 +109,39 @@ async def test_faults_of_the_input_stand_one_on_a_line_and_the_status_is_1(world
         "[EINVAL] n: must be a whole number, not a string",
         "[EINVAL] m: must be a whole number, not a string",
     ]
+
+
+async def test_a_job_is_awaited_and_its_progress_stands_on_stderr_one_line_a_change(world: World) -> None:
+    status, out, err = await world.midclt("call", "-j", "test.job", "well")
+    assert (status, out) == (0, '{"how":"well"}\n')
+    assert err.splitlines() == ["  0 % waiting", "  0 % running", " 50 % half", "100 % half"]
+    assert (await world.midclt("call", "-j", "-jp", "description", "test.job", "well"))[2] == err
+
+
+async def test_a_job_that_fails_is_status_1_with_the_faults(world: World) -> None:
+    status, out, err = await world.midclt("call", "-j", "test.job", "refused")
+    assert (status, out, err.splitlines()[-1]) == (1, "", "[EINVAL] how: is wrong")
+
+
+async def test_the_progress_of_a_job_is_a_bar_on_a_terminal(world: World) -> None:
+    mine, its = os.openpty()
+    argv = [sys.executable, "-m", "middlewared.midclt", "-u", world.uri, "call", "-j", "test.job", "well"]
+    pipe = subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(*argv, stdout=pipe, stderr=its, env={**os.environ, "TERM": "xterm"})
+    os.close(its)
+    out, _ = await asyncio.wait_for(child.communicate(), WAIT_S)
+    shown = b""
+    with suppress(OSError):  # The end of a terminal that nobody has open any longer.
+        while piece := os.read(mine, 65536):
+            shown += piece
+    os.close(mine)
+    assert (child.returncode, out) == (0, b'{"how":"well"}\n')
+    assert b"half" in shown
+    assert "━".encode() in shown
+
+
+async def test_what_is_no_job_is_answered_as_any_call(world: World) -> None:
+    assert await world.midclt("call", "-j", "test.echo", "word") == (0, "word\n", "")
 
 
 async def test_a_failed_login_is_status_1(world: World) -> None:

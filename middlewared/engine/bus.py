@@ -79,9 +79,11 @@ class Bus:
         msg: Literal["added", "changed", "removed"] = "changed",
         id: object = None,  # noqa: A002
         fields: Mapping[str, object] | None = None,
+        to: Callable[[Session], bool] | None = None,
     ) -> None:
-        """Tell everyone who subscribed of a change that is not in the log."""
-        self._tell(collection, change(collection, msg=msg, id=id, fields=fields, seq=self._log.applied().seq), None)
+        """Tell everyone who subscribed of a change that is not in the log. to: which of them may know; None: all."""
+        frame = change(collection, msg=msg, id=id, fields=fields, seq=self._log.applied().seq)
+        self._tell(collection, frame, None, to)
 
     def end(self, collection: str, why: rpc.Detail | None = None) -> None:
         """The source of a collection ended: nobody is subscribed to it any longer. why None: in good order."""
@@ -95,9 +97,11 @@ class Bus:
             session.cut(after, self._log.has_noun)
             replay.wake()
 
-    def _tell(self, collection: str, frame: bytes, at: Cursor | None) -> None:
+    def _tell(
+        self, collection: str, frame: bytes, at: Cursor | None, to: Callable[[Session], bool] | None = None
+    ) -> None:
         for session, replay in self._sessions.items():
-            if session.hears(collection):
+            if session.hears(collection) and (to is None or to(session)):
                 session.notify(collection, frame, at)
                 replay.wake()
 

@@ -22,14 +22,15 @@ import logging
 import re
 import types
 import uuid
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from middlewared import plugin
+from middlewared import plugin, ports
 from middlewared.engine.bus import Bus
+from middlewared.engine.jobs import Asked, Job, Jobs
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import (
     EHAUNAVAILABLE,
@@ -94,7 +95,8 @@ class Engine(Protocol):
 class Dispatcher:
     """Answers texts.
 
-    node, controller, host: what handlers are given of this controller. bus: tells clients of changes.
+    node, controller, host: what handlers are given of this controller. bus: tells clients of changes. jobs: calls that
+    take long.
     new_id: makes request ids. deadline_s: how long a call that waits may take.
     """
 
@@ -107,6 +109,7 @@ class Dispatcher:
         controller: Controller,
         host: Host,
         bus: Bus,
+        jobs: Jobs,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         deadline_s: float = CALL_DEADLINE_S,
     ) -> None:
@@ -116,7 +119,8 @@ class Dispatcher:
         self.controller = controller
         self.host = host
         self.bus = bus
-        self._new_id = new_id
+        self.jobs = jobs
+        self.new_id = new_id
         self._deadline_s = deadline_s
         self._table = Table(registry.methods)
 
@@ -131,9 +135,9 @@ class Dispatcher:
 
     async def ask(self, method: str) -> object:
         """The answer of a query without parameters, as this controller itself asks it. Raises what the query raises."""
-        nobody = Session(id="", origin="", local_root=True, new_id=self._new_id)
+        nobody = Session(id="", origin="", local_root=True, new_id=self.new_id)
         return await self.registry.methods[method].handler(
-            Context(self, nobody, self.registry.methods[method], self._new_id())
+            Context(self, nobody, self.registry.methods[method], self.new_id())
         )
 
     async def _outcome(self, session: Session, call: Call, suspended: Callable[[], None]) -> rpc.Outcome:
@@ -161,6 +165,8 @@ class Dispatcher:
         args, kwargs = self.registry.parameters[method.name].bind(call.args, call.kwargs)
         if session.calls_waiting >= CALLS_LIMIT:
             raise TooManyCalls(f"{CALLS_LIMIT} calls of this client are under way")
+        if method.job:
+            return await self._as_job(context, args, kwargs, suspended)
         view: plugin.Call = context
         running = method.handler(view, *args, **kwargs)
         try:
@@ -169,6 +175,33 @@ class Dispatcher:
             return done.value
         suspended()
         return await self._wait(context, running, first)
+
+    async def _as_job(
+        self, context: Context, args: list[object], kwargs: dict[str, object], suspended: Callable[[], None]
+    ) -> object:
+        """Begin a job. The answer is its number, or its outcome, however long that takes: as the client has chosen."""
+        client = context.client
+        started = self.begin(context, args, kwargs)
+        if client.options["legacy_jobs"]:
+            return started.id
+        suspended()
+        client.calls_waiting += 1
+        try:
+            return await asyncio.shield(started.outcome)
+        finally:
+            client.calls_waiting -= 1
+
+    def begin(self, context: Context, args: Sequence[object], kwargs: Mapping[str, object]) -> Job:
+        """Begin the job that a call asks for; it goes on when the call's client goes. Raises CallFailed."""
+        asked = Asked(
+            method=context.method.name,
+            arguments=self.registry.parameters[context.method.name].without_secrets(args, kwargs),
+            username=context.actor,
+            origin=context.session.origin,
+            message_id="" if context.call_id is None else str(context.call_id),
+            abortable=context.method.abortable,
+        )
+        return self.jobs.start(asked, lambda job: JobContext(self, context, job).run(args, kwargs))
 
     async def _wait(self, context: Context, running: Coroutine[Any, Any, object], first: object) -> object:
         context.client.calls_waiting += 1
@@ -187,20 +220,21 @@ class Dispatcher:
 
     def request_id(self, id_: rpc.Id) -> str:
         """The id under which a write is remembered: that of the call if it is a UUID, else a new one."""
-        return id_ if isinstance(id_, str) and _UUID.fullmatch(id_) else self._new_id()
+        return id_ if isinstance(id_, str) and _UUID.fullmatch(id_) else self.new_id()
 
 
 class Context:
     """What a handler is given: plugin.Call."""
 
     __slots__ = (
-        "_call_id",
         "_dispatcher",
         "_request_id",
+        "call_id",
         "client",
         "committed",
         "controller",
         "host",
+        "jobs",
         "method",
         "node",
         "session",
@@ -211,17 +245,18 @@ class Context:
         self.client = session
         self.session: plugin.SessionView = session
         self.method = method
-        self._call_id = call_id
+        self.call_id = call_id
         self._request_id: str | None = None
         self.node = dispatcher.node
         self.controller = dispatcher.controller
         self.host = dispatcher.host
+        self.jobs: ports.Jobs = dispatcher.jobs
         self.committed: Committed | None = None
 
     @property
     def request_id(self) -> str:
         if self._request_id is None:
-            self._request_id = self._dispatcher.request_id(self._call_id)
+            self._request_id = self._dispatcher.request_id(self.call_id)
         return self._request_id
 
     @property
@@ -239,7 +274,7 @@ class Context:
             raise CallFailed(errno.EINVAL, f"Plugin {plugin} queries {method} and does not name it in its needs")
         target = registry.methods[method]
         positional, named = registry.parameters[method].bind(args, {})
-        inner = Context(self._dispatcher, self.client, target, self._call_id)
+        inner = Context(self._dispatcher, self.client, target, self.call_id)
         return await target.handler(inner, *positional, **named)
 
     async def execute(self, command: Command) -> None:
@@ -293,6 +328,28 @@ class Context:
 
     def announcements(self) -> Sequence[plugin.Announcement]:
         return self._dispatcher.registry.announcements
+
+
+class JobContext(Context):
+    """What the handler of a job is given: plugin.JobCall. Who asked is who it was when the job began."""
+
+    __slots__ = ("progress",)
+
+    def __init__(self, dispatcher: Dispatcher, asked: Context, job: Job) -> None:
+        client = asked.client
+        author = Session(id=client.id, origin=client.origin, local_root=client.local_root, new_id=dispatcher.new_id)
+        if client.username is not None:
+            author.log_in(client.username, client.roles)
+        super().__init__(dispatcher, author, asked.method, asked.call_id)
+        self.progress = job.progress
+
+    async def run(self, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+        """The handler at work. Faults that it finds are named as those of any call."""
+        view: plugin.JobCall = self
+        try:
+            return await self.method.handler(view, *args, **kwargs)
+        except Refused as e:
+            raise _under(self.method.takes, e) from None
 
 
 def _authorise(method: Method, session: Session) -> None:

@@ -10,17 +10,18 @@ import asyncio
 import errno
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from middlewared.engine.registry import Registry
+from middlewared import ports
+from middlewared.engine.dispatch import Context, Dispatcher
 from middlewared.kernel.errors import CallFailed, MiddlewareError, Refused
-from middlewared.kernel.facts import Node
-from middlewared.plugin import Controller, Noun
-from middlewared.ports import Clock, Host
+from middlewared.plugin import Noun, PeerCall
+from middlewared.ports import Clock
 from middlewared.protocol import peer_calls
 from middlewared.protocol.peer_calls import TIMEOUT_LIMIT_S, TIMEOUT_S, Answer, Ask, Fault
+from middlewared.protocol.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -29,31 +30,36 @@ S = TypeVar("S", bound=msgspec.Struct)
 Send = Callable[[Ask | Answer], None]
 
 
-class States(Protocol):
-    """Where the committed state is."""
-
-    def state(self, noun: Noun[S]) -> S: ...
-
-
 class Question:
     """What a handler is given: plugin.PeerCall."""
 
-    def __init__(self, states: States, node: Node, controller: Controller, host: Host) -> None:
-        self._states = states
-        self.node = node
-        self.controller = controller
-        self.host = host
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self.node = dispatcher.node
+        self.controller = dispatcher.controller
+        self.host = dispatcher.host
+        self.jobs: ports.Jobs = dispatcher.jobs
 
     def state(self, noun: Noun[S]) -> S:
-        return self._states.state(noun)
+        return self._dispatcher.engine.state(noun)
+
+    def start_job(self, method: str, arguments: Sequence[object], username: str) -> int:
+        registry = self._dispatcher.registry
+        wanted = registry.methods.get(method)
+        if wanted is None or not wanted.job or wanted.kind == "write":
+            raise CallFailed(errno.EOPNOTSUPP, f"Controller {self.node} runs a version that has no job {method}")
+        args, kwargs = registry.parameters[method].bind(arguments, {})
+        asker = Session(id="", origin="peer", local_root=False, new_id=self._dispatcher.new_id)
+        asker.log_in(username, frozenset())
+        return self._dispatcher.begin(Context(self._dispatcher, asker, wanted, None), args, kwargs).id
 
 
 class Questions:
     """Finds the answer to a question of the other controller among what the plugins declare."""
 
-    def __init__(self, registry: Registry, states: States, node: Node, controller: Controller, host: Host) -> None:
-        self._registry = registry
-        self._call = Question(states, node, controller, host)
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._registry = dispatcher.registry
+        self._call = Question(dispatcher)
 
     async def __call__(self, method: str, params: Sequence[object]) -> object:
         """Raises CallFailed and what the handler raises."""
@@ -63,7 +69,8 @@ class Questions:
             raise CallFailed(errno.EOPNOTSUPP, reason)
         question, parameters = found
         args, _ = parameters.bind(params, {})
-        return await question.handler(self._call, *args)
+        view: PeerCall = self._call
+        return await question.handler(view, *args)
 
 
 class Peer:

@@ -16,7 +16,7 @@ import msgspec
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.bus import Bus
 from middlewared.engine.dispatch import Committed, Dispatcher
-from middlewared.engine.peer import Questions
+from middlewared.engine.jobs import Jobs
 from middlewared.engine.registry import Registry
 from middlewared.engine.threeway import ThreeWay
 from middlewared.kernel.errors import CallFailed, MiddlewareError
@@ -205,6 +205,16 @@ class MemoryAside:
         return self.kept[digest]
 
 
+class MemoryClock:
+    """ports.Clock, standing still. The wall shows 2026-01-01."""
+
+    def boottime(self) -> float:
+        return 0.0
+
+    def wall_ns(self) -> int:
+        return 1_767_225_600 * 10**9
+
+
 class MemoryHost:
     """plugin's Host: keeps what was set."""
 
@@ -239,10 +249,8 @@ def dispatcher(*plugins: Plugin, deadline_s: float = 5.0) -> tuple[Dispatcher, M
     bus = Bus(log)
     engine = MemoryEngine(registry, log, bus)
     host: Host = MemoryHost()
-    made = Dispatcher(registry, engine, node=engine.node, controller=engine, host=host, bus=bus, deadline_s=deadline_s)
+    jobs = Jobs(MemoryClock(), bus.publish)
+    made = Dispatcher(
+        registry, engine, node=engine.node, controller=engine, host=host, bus=bus, jobs=jobs, deadline_s=deadline_s
+    )
     return made, engine, bus
-
-
-def questions(*plugins: Plugin, engine: MemoryEngine) -> Questions:
-    """What answers the other controller's questions: await questions(plugin, engine=engine)(method, params)."""
-    return Questions(Registry(plugins), engine, engine.node, engine, MemoryHost())

@@ -32,6 +32,22 @@ _EXPECTED = re.compile(r"^Expected (.+?)(?:, got (.+))?$")
 _NAMED = re.compile(r"`([a-z |]+)`")
 
 
+_SECRETS = re.compile(r"pass(word|phrase)|secret|token|api_key|private_key|otp", re.IGNORECASE)
+HIDDEN = "********"
+
+
+def hidden(name: str, value: object) -> object:
+    """`value` as it may be shown under `name`: nothing of it where the name, or one in it, is a secret's."""
+    if _SECRETS.search(name) and value not in (None, "", True, False):
+        return HIDDEN
+    match value:
+        case dict():
+            return {key: hidden(str(key), inner) for key, inner in value.items()}
+        case list():
+            return [hidden("", inner) for inner in value]
+    return value
+
+
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     """One parameter of a method. attribute: the name under which its faults are reported."""
 
@@ -49,6 +65,11 @@ class Parameters:
         self._by_name = {p.name: p for p in self.all}
         self._required = frozenset(p.name for p in self.all if p.required)
         self._types = tuple(p.type for p in self.all)
+
+    def without_secrets(self, args: Sequence[object], kwargs: Mapping[str, object]) -> list[object]:
+        """The arguments of a call in order, as they may be shown: secrets, told by their names, are hidden."""
+        given = {**dict(zip((p.name for p in self.all), args, strict=False)), **kwargs}
+        return [hidden(name, msgspec.to_builtins(value)) for name, value in given.items()]
 
     def bind(self, args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[list[object], dict[str, object]]:
         """The arguments with which to call the method; what was left out is left to its defaults.

@@ -168,7 +168,7 @@ class _Connection:
     def wake(self) -> None:
         """The session's outbox has something."""
         if self._sender is None and self.session.outbox:
-            self._sender = self._spawn(self._send_notices())
+            self._sender = self._spawn(self._send_waiting())
 
     async def close(self) -> None:
         """Say goodbye, and then end `run`."""
@@ -197,6 +197,7 @@ class _Connection:
                 return
             reply = await self._answers.answer(self.session, message.data, hand_over)
             if reply is not None:
+                await self._send_notices()  # What happened before the answer is told before it.
                 await self._send(reply)
 
     async def _control(self, message: WSMessage) -> bool:
@@ -220,12 +221,16 @@ class _Connection:
         log.info("%s does not answer", self.session.origin)
         self._gone.set()
 
-    async def _send_notices(self) -> None:
+    async def _send_waiting(self) -> None:
         try:
-            while self.session.outbox:
-                await self._send(self.session.take())
+            await self._send_notices()
         finally:
             self._sender = None
+
+    async def _send_notices(self) -> None:
+        """Two tasks may be here: a frame is written as soon as it is taken, so they keep their order."""
+        while self.session.outbox:
+            await self._send(self.session.take())
 
     async def _send(self, text: bytes) -> None:
         try:

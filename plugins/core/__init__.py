@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from middlewared.plugin import Plugin
 
-from .api import METHODS
+from . import api, jobs
 
-plugin = Plugin(name="core", methods=METHODS, events=("core.get_jobs",))
+plugin = Plugin(name="core", methods=(*api.METHODS, *jobs.METHODS), peer=jobs.PEER, events=("core.get_jobs",))

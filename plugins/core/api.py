@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import inspect
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from middlewared.kernel.errors import CallFailed, NotAuthenticated, Refused
+from middlewared.kernel.errors import NotAuthenticated, Refused
 from middlewared.plugin import Call, Method, Subscribed, local, query
 
 PUBLIC_EVENTS = frozenset({"failover.status", "failover.disabled.reasons"})
@@ -80,21 +80,6 @@ async def unsubscribe(call: Call, id: str) -> None:  # noqa: A002
         raise Refused(("id", "there is no such subscription", errno.ENOENT))
 
 
-class QueryOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a query that matter when there is nothing to find."""
-
-    count: bool = False
-    get: bool = False
-
-
-@query("core.get_jobs")
-async def get_jobs(call: Call, filters: list[Any] = [], options: QueryOptions = QueryOptions()) -> list[Any] | int:  # noqa: B006, B008
-    """The jobs of this controller. There are none: every call is answered when it is done."""
-    if options.get:
-        raise CallFailed(errno.EINVAL, "No job matches")
-    return 0 if options.count else []
-
-
 @query("core.get_methods")
 async def get_methods(call: Call) -> dict[str, object]:
     """Every method by name: what it does, who may call it, and the JSON Schema of each parameter."""
@@ -139,4 +124,4 @@ def _parameters(method: Method) -> list[dict[str, object]]:
     ]
 
 
-METHODS = (ping, set_options, subscribe, unsubscribe, get_jobs, get_methods, get_events)
+METHODS = (ping, set_options, subscribe, unsubscribe, get_methods, get_events)

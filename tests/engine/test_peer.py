@@ -7,8 +7,8 @@ import errno
 
 import pytest
 
-from middlewared.engine.peer import Peer
-from middlewared.engine.standin import MemoryEngine, dispatcher, questions
+from middlewared.engine.peer import Peer, Questions
+from middlewared.engine.standin import MemoryEngine, dispatcher
 from middlewared.kernel.errors import CallFailed, PortFailed, Refused
 from middlewared.plugin import PeerCall, Plugin, peer
 from middlewared.protocol import replication_frames as frames
@@ -49,8 +49,8 @@ class Two:
     def __init__(self) -> None:
         clock = SystemClock()
         self.here, self.there = Peer(clock), Peer(clock)
-        _, engine, _ = dispatcher(PLUGIN)
-        self.there.answer_by(questions(PLUGIN, engine=engine))
+        answers, _, _ = dispatcher(PLUGIN)
+        self.there.answer_by(Questions(answers))
 
     def connect(self, features: frozenset[str] = frozenset({FEATURE})) -> None:
         self.here.line_up(self.to_there, features)
