@@ -57,7 +57,7 @@ class LogSide:
         assert keys.cluster is not None
         self.log = LogStore.open(data / "log.db")
         store = open_state(data / "state.db", self.log, plugins.catalogue, plugins.nouns.values()).store
-        self.state = CommittedState(plugins, store)
+        self.state = CommittedState(plugins, store, self.log)
         at = self.state.applied.seq
         while batch := self.log.since(at, _BATCH):
             self.state.follow(batch)

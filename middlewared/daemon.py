@@ -134,7 +134,7 @@ class Daemon:
     def _open_stores(self) -> None:
         self._log = LogStore.open(self._data / "log.db")
         store, why, difference = self._open_state()
-        self._state = CommittedState(self._registry, store)
+        self._state = CommittedState(self._registry, store, self._log)
         if why is not None:
             log.warning("event=state_rebuilt why=%r", why)
         if difference is not None:

@@ -16,18 +16,22 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from middlewared import log_format
-from middlewared.engine.outside import Projections, Threads, one_thread
+from middlewared.engine.history import History
+from middlewared.engine.outside import Log, Projections, Threads, one_thread
 from middlewared.engine.registry import Registry
+from middlewared.engine.requests import Requests
 from middlewared.kernel.digest import CHECKPOINT_EVENTS
-from middlewared.kernel.errors import MiddlewareError, NoRole
+from middlewared.kernel.errors import LogDamaged, MiddlewareError, NoRole
 from middlewared.kernel.event import FIRST_FORMAT, Event, Position, Record, UnknownKind
+from middlewared.kernel.outcomes import Outcomes
 from middlewared.plugin import Noun
+from middlewared.store import outcomes
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +78,16 @@ class CommittedState:
     """Folds committed records into the nouns' states and keeps state.db behind them.
 
     shown: (seq, digest) of the newest rows. differs: the last difference that was found in it, and at which seq.
-    on_digest: hears of the digest at each point that both controllers know,
-    and where `mark` asked for it.
+    on_digest: hears of the digest at each point that both controllers know, and where `mark` asked for it. requests:
+    which are known. history: past states.
+
+    log: of the same controller, for what state.db does not say. Made inside the running loop.
     """
 
-    def __init__(self, registry: Registry, store: Projections, threads: Threads = one_thread) -> None:
+    def __init__(self, registry: Registry, store: Projections, log: Log, threads: Threads = one_thread) -> None:
         self._registry = registry
         self._store = store
+        self._log = log
         self._thread = threads("state.db")
         self._unapplied: deque[Record] = deque()
         self._dirty: set[str] = set()
@@ -97,6 +104,11 @@ class CommittedState:
         self.shown = (self.applied.seq, store.digest)
         self.shape = store.shape
         self.states: dict[str, Any] = store.load(list(registry.nouns.values()))
+        self.requests = Requests()
+        self.history = History(registry, log, threads)
+        self.history.begin(self.applied.seq, self.states)
+        self._indexed_seq = 0
+        self._indexing = asyncio.get_running_loop().create_task(self._index(self.applied.seq))
 
     @property
     def log_format(self) -> int:
@@ -109,14 +121,21 @@ class CommittedState:
         formats = (msgspec.json.decode(record.payload, type=log_format.Raised).log_format for record in raised)
         return max(self.log_format, *formats, FIRST_FORMAT)
 
-    def follow(self, records: Iterable[Record]) -> None:
+    def follow(self, records: Sequence[Record]) -> None:
         """These records stand in the log after the ones before; they are not committed yet."""
         self._unapplied.extend(records)
+        self.requests.follow(records)
 
     def cut_after(self, seq: int) -> None:
         """Forget records that were cut from the log before they were applied."""
         while self._unapplied and self._unapplied[-1].seq > seq:
             self._unapplied.pop()
+        self.requests.cut_after(seq)
+
+    async def indexed(self) -> None:
+        """Return when `requests` knows every committed request."""
+        if self.requests.index is None:
+            await asyncio.shield(self._indexing)
 
     def ahead(self) -> dict[str, Any]:
         """The state as it will be when everything in the log is committed. Raises as `fold` does."""
@@ -139,14 +158,19 @@ class CommittedState:
         while self._unapplied and self._unapplied[0].seq <= commit_seq and self.blocked is None:
             record = self._unapplied[0]
             try:
-                changes.append(self.fold(self.states, record))
+                change = self.fold(self.states, record)
             except (UnknownKind, msgspec.ValidationError) as e:
                 self.blocked = str(e) if isinstance(e, UnknownKind) else f"seq {record.seq}: {e}"
                 log.error("event=apply_blocked why=%r", self.blocked)
                 break
             self._unapplied.popleft()
             self.applied = record.position
-            self._passed(changes[-1])
+            self.requests.committed(record)
+            if change.noun is not None:
+                self.history.note(record.seq, change.noun, self.states[change.noun])
+            self._passed(change)
+            changes.append(change)
+        self.history.seq = self.applied.seq
         self.pair_seq = max(self.pair_seq, min(pair_seq, self.applied.seq))
         if changes:
             self._wake_writer()
@@ -193,6 +217,7 @@ class CommittedState:
 
     async def replace(self, make: Callable[[], Projections]) -> None:
         """Let go of state.db, have it made again, and take it over. What was to be applied is forgotten."""
+        await asyncio.wait([self._indexing])
         await self.flush()
         self._store.close()
         self._store = store = await asyncio.get_running_loop().run_in_executor(self._thread, make)
@@ -202,12 +227,17 @@ class CommittedState:
         self._unapplied.clear()
         self._dirty.clear()
         self.states = store.load(list(self._registry.nouns.values()))
+        self.history.begin(self.applied.seq, self.states)
+        self.requests.forget()
+        self._indexing = asyncio.get_running_loop().create_task(self._index(self.applied.seq))
         self.blocked = None
 
     async def close(self) -> None:
         self._closed = True
+        await asyncio.wait([self._indexing])
         await self.flush()
         self._thread.shutdown()
+        self.history.close()
         self._store.close()
 
     def _point(self) -> _Point:
@@ -222,6 +252,22 @@ class CommittedState:
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
+    async def _index(self, applied_seq: int) -> None:
+        loop = asyncio.get_running_loop()
+        found, self._indexed_seq = await loop.run_in_executor(self._thread, self._read_index, applied_seq)
+        self.requests.begin(found)
+
+    def _read_index(self, applied_seq: int) -> tuple[Outcomes, int]:
+        """The outcomes up to record `applied_seq`, and up to which record state.db has their rows."""
+        try:
+            found = self._store.outcomes()
+        except LogDamaged as e:
+            log.error("event=outcomes_unreadable why=%r", str(e))
+        else:
+            if found.seq == applied_seq:
+                return found, applied_seq
+        return outcomes.folded(self._log, applied_seq), 0
+
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         try:
@@ -232,10 +278,11 @@ class CommittedState:
                 self._awaited.clear()
                 self._point()
                 points, self._points = list(self._points), deque()
+                commands = self.requests.index.delta(self._indexed_seq) if self.requests.index is not None else None
                 self._tell(points, await loop.run_in_executor(self._thread, self._project, points))
                 last = points[-1].position
                 try:
-                    await loop.run_in_executor(self._thread, self._store.write, last, self.pair_seq)
+                    await loop.run_in_executor(self._thread, self._store.write, last, self.pair_seq, commands)
                 except MiddlewareError as e:
                     # The rows stay noted as unwritten: the next change writes them too.
                     log.error("event=state_db_behind why=%r", str(e))
@@ -243,6 +290,8 @@ class CommittedState:
                         break
                 else:
                     self._written = last
+                    if commands is not None:
+                        self._indexed_seq = commands.time.seq
         finally:
             self._writing = None
             self._awaited.clear()

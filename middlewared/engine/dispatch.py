@@ -10,6 +10,10 @@ The order of the questions, the first that fails answers:
     6. the arguments    every fault at once                           Refused
     7. the handler      decides; Refused again, or CallFailed
 
+A write that comes again under its request id is run again, but looks at the states that the first one saw: before its
+command what they were when that was decided, after it what they were when it was committed. So it says what the first
+said, whatever has changed since; the engine answers its command with the first one's outcome.
+
 A handler that does not wait is run without a task: its coroutine is stepped once, and only when it suspends does the
 caller learn (`suspended`) that it must find somebody else to read on. From then on a deadline holds.
 """
@@ -24,7 +28,7 @@ import types
 import uuid
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import msgspec
 
@@ -43,6 +47,7 @@ from middlewared.kernel.errors import (
     TooManyCalls,
 )
 from middlewared.kernel.facts import Node
+from middlewared.kernel.outcomes import Outcome
 from middlewared.plugin import Command, Controller, Method, Noun
 from middlewared.ports import Host
 from middlewared.protocol import rpc
@@ -62,13 +67,14 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 class Committed(msgspec.Struct, frozen=True):
     """A command's last record: its place in the log, and on how many controllers it is durable: `pair` or `single`.
 
-    events: how many records it made.
+    events: how many records it made. again: it is the outcome of an earlier command with the same request id.
     """
 
     seq: int
     term: int
     durability: str
     events: int = 1
+    again: bool = False
 
 
 class Engine(Protocol):
@@ -83,10 +89,19 @@ class Engine(Protocol):
     async def execute(
         self, command: Command, *, actor: str, origin: str, request_id: str, method: str = ""
     ) -> Committed:
-        """Decide, make durable, commit, apply. method: the one that asks.
+        """Decide, make durable, commit, apply; or answer what an earlier copy of the command came to.
 
+        method: the one that asks.
         Raises Refused, CallFailed, OutcomeUnknown.
         """
+        ...
+
+    async def outcome_of(self, *, actor: str, request_id: str) -> Outcome | None:
+        """The committed outcome of a request; None where there is none, or none yet."""
+        ...
+
+    async def state_at(self, noun: Noun[S], seq: int) -> S:
+        """The state of a noun after record `seq`. Raises CallFailed."""
         ...
 
     async def state_digest(self) -> tuple[int, str]: ...
@@ -167,8 +182,7 @@ class Dispatcher:
             raise TooManyCalls(f"{CALLS_LIMIT} calls of this client are under way")
         if method.job:
             return await self._as_job(context, args, kwargs, suspended)
-        view: plugin.Call = context
-        running = method.handler(view, *args, **kwargs)
+        running = context.run(args, kwargs)
         try:
             first = running.send(None)
         except StopIteration as done:
@@ -220,7 +234,11 @@ class Dispatcher:
 
     def request_id(self, id_: rpc.Id) -> str:
         """The id under which a write is remembered: that of the call if it is a UUID, else a new one."""
-        return id_ if isinstance(id_, str) and _UUID.fullmatch(id_) else self.new_id()
+        return id_ if is_uuid(id_) else self.new_id()
+
+
+def is_uuid(id_: rpc.Id) -> TypeGuard[str]:
+    return isinstance(id_, str) and _UUID.fullmatch(id_) is not None
 
 
 class Context:
@@ -228,6 +246,8 @@ class Context:
 
     __slots__ = (
         "_dispatcher",
+        "_executed",
+        "_past",
         "_request_id",
         "call_id",
         "client",
@@ -247,6 +267,8 @@ class Context:
         self.method = method
         self.call_id = call_id
         self._request_id: str | None = None
+        self._executed = 0
+        self._past: dict[str, Any] = {}
         self.node = dispatcher.node
         self.controller = dispatcher.controller
         self.host = dispatcher.host
@@ -264,8 +286,37 @@ class Context:
         """Who is written into the log as the author."""
         return self.session.username or self.session.origin
 
+    def run(self, args: Sequence[object], kwargs: Mapping[str, object]) -> Coroutine[Any, Any, object]:
+        """The handler at work on this call."""
+        view: plugin.Call = self
+        running = self.method.handler(view, *args, **kwargs)
+        return self._as_before(running) if self.method.kind == "write" and is_uuid(self.call_id) else running
+
+    async def _as_before(self, running: Coroutine[Any, Any, object]) -> object:
+        """The handler of a call that perhaps was carried out before."""
+        try:
+            known = await self._dispatcher.engine.outcome_of(actor=self.actor, request_id=self.request_id)
+            if known is not None:
+                await self._look_back(known.first - 1)
+        except BaseException:
+            running.close()
+            raise
+        return await running
+
+    async def _look_back(self, seq: int) -> None:
+        """From now on the states of this plugin's nouns are those after record `seq`."""
+        registry, engine = self._dispatcher.registry, self._dispatcher.engine
+        try:
+            for noun in registry.nouns_of[registry.owners[self.method.name]]:
+                self._past[noun.name] = await engine.state_at(noun, seq)
+        except CallFailed as e:
+            if e.errno != errno.ETIMEDOUT:
+                raise
+            raise OutcomeUnknown(self.request_id) from e
+
     def state(self, noun: Noun[S]) -> S:
-        return self._dispatcher.engine.state(noun)
+        past: S | None = self._past.get(noun.name)
+        return past if past is not None else self._dispatcher.engine.state(noun)
 
     async def query(self, method: str, *args: object) -> object:
         registry = self._dispatcher.registry
@@ -278,7 +329,13 @@ class Context:
         return await target.handler(inner, *positional, **named)
 
     async def execute(self, command: Command) -> None:
-        self.committed = await self._execute(command, self.request_id)
+        # A handler that executes several commands has each of them remembered under an id of its own.
+        self._executed += 1
+        request_id = self.request_id if self._executed == 1 else f"{self.request_id}/{self._executed}"
+        self.committed = await self._execute(command, request_id)
+        self._past.clear()
+        if self.committed.again:
+            await self._look_back(self.committed.seq)
 
     async def execute_each(self, commands: Sequence[tuple[str, Command]]) -> list[int | MiddlewareError]:
         # Tasks begin in the order in which they are made, so the commands stand in the engine's queue in this order.

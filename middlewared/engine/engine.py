@@ -5,7 +5,13 @@ them, with all commands that wait, as one group; the replication machine stores 
 index; what it covers is applied, answered and told. A group is formed while the one before is on its way to the disk,
 so the group's size follows the load.
 
-A command whose deadline passes has an unknown outcome: it may still commit. It is never answered "failed".
+A command whose deadline passes has an unknown outcome: it may still commit. It is never answered "failed". Its caller
+asks again under the same request id, here or at the next owner, and whatever became of the first copy is the answer:
+
+    it waits to be decided, or was decided here    the second copy joins it
+    its records stand in the log, not committed    the second copy waits for what becomes of them
+    its records are committed                      their outcome, kernel.outcomes
+    none of these                                  nothing happened: it is decided like any other
 """
 
 from __future__ import annotations
@@ -13,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +29,7 @@ from middlewared.engine.apply import Change, CommittedState, format_of
 from middlewared.engine.dispatch import Committed
 from middlewared.engine.registry import Registry
 from middlewared.engine.replicate import Replicator
+from middlewared.engine.under_way import UnderWay, Waiter
 from middlewared.kernel.errors import (
     CallFailed,
     ConfigBehind,
@@ -47,6 +53,7 @@ from middlewared.kernel.event import (
     UnknownKind,
     seal,
 )
+from middlewared.kernel.outcomes import Outcome, name_of
 from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Command, Noun
 from middlewared.ports import Clock
@@ -65,28 +72,6 @@ WAITING = 4096
 RETRY_AFTER_S = 0.1
 """A role that is changing has changed in a moment."""
 ENGINE_ACTOR = "middlewared"
-
-
-class Waiter:
-    """A command on its way. at: its last record, once it is decided; term: in which it was; events: how many."""
-
-    __slots__ = ("actor", "at", "command", "events", "method", "outcome", "request_id", "term")
-
-    def __init__(
-        self, command: Command, actor: str, request_id: str, method: str, outcome: asyncio.Future[Committed]
-    ) -> None:
-        self.command = command
-        self.actor = actor
-        self.request_id = request_id
-        self.method = method
-        self.outcome = outcome
-        self.at = START
-        self.term = 0
-        self.events = 0
-
-    def fail(self, error: Exception) -> None:
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
 
 
 class Tenure(Protocol):
@@ -135,8 +120,7 @@ class Engine:
         self._term: int | None = None
         self._not_opened: str | None = None
         self._ahead: dict[str, Any] = {}
-        self._queue: deque[Waiter] = deque()
-        self._decided: deque[Waiter] = deque()
+        self._under_way = UnderWay()
         self._storing = 0
         self._kicked = False
 
@@ -170,6 +154,16 @@ class Engine:
     async def headlines(self, after: int, upto: int) -> list[Headline]:
         return await self._replicator.headlines(after, upto)
 
+    async def state_at(self, noun: Noun[S], seq: int) -> S:
+        """The state of a noun after record `seq`; see History.state_at."""
+        return await self._state.history.state_at(noun, seq)
+
+    async def outcome_of(self, *, actor: str, request_id: str) -> Outcome | None:
+        """The committed outcome of a request; None where there is none, or none yet."""
+        await self._state.indexed()
+        seen = self._state.requests.find((request_id, name_of(actor)))
+        return seen.outcome if seen is not None and seen.at is None else None
+
     async def state_digest(self) -> tuple[int, str]:
         return await self._state.digest()
 
@@ -191,22 +185,51 @@ class Engine:
     async def execute(
         self, command: Command, *, actor: str, origin: str, request_id: str, method: str = ""
     ) -> Committed:
-        """Decide, make durable, commit, apply.
+        """Decide, make durable, commit, apply; or answer what an earlier copy of the command came to.
 
         Raises what `decide` raises, what gate_write raises, and OutcomeUnknown after the deadline.
         """
-        self.gate_write()
-        if len(self._queue) >= WAITING:
-            raise CallFailed(errno.EBUSY, f"{WAITING} writes are waiting already")
-        outcome: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(command, f"{actor}@{origin}", request_id, method, outcome)
-        self._queue.append(waiter)
-        self._kick()
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await waiter.outcome
+                await self._state.indexed()
+                self.gate_write()
+                found = self._known(command, actor, request_id, method)
+                if isinstance(found, Committed):
+                    return found
+                if found is not None:
+                    return msgspec.structs.replace(await found.join(), again=True)
+                return await self._enqueued(Waiter(command, f"{actor}@{origin}", request_id, method))
         except TimeoutError:
             raise OutcomeUnknown(request_id) from None
+
+    def _known(self, command: Command, actor: str, request_id: str, method: str) -> Committed | Waiter | None:
+        """What an earlier copy of the command came to, or what is to be waited for; None: there is none.
+
+        Raises CallFailed when the id was used for something else.
+        """
+        key = request_id, name_of(actor)
+        waiter = self._under_way.find(key)
+        if waiter is not None:
+            _must_be_same(request_id, (waiter.command.noun, waiter.method), (command.noun, method))
+            return waiter
+        seen = self._state.requests.find(key)
+        if seen is None:
+            return None
+        noun = self._registry.noun_of.get(seen.outcome.kind, "something else")
+        _must_be_same(request_id, (noun, seen.outcome.method), (command.noun, method))
+        if seen.at is None:
+            return self._committed(seen.outcome.last, seen.outcome.term, seen.outcome.events, again=True)
+        waiter = Waiter(command, actor, request_id, method)
+        waiter.events = seen.outcome.events
+        self._under_way.decided(waiter, seen.at, seen.outcome.term)
+        return waiter
+
+    def _enqueued(self, waiter: Waiter) -> asyncio.Future[Committed]:
+        if self._under_way.queued >= WAITING:
+            raise CallFailed(errno.EBUSY, f"{WAITING} writes are waiting already")
+        self._under_way.enqueue(waiter)
+        self._kick()
+        return waiter.join()
 
     # --- groups ---
 
@@ -218,29 +241,26 @@ class Engine:
     def _group(self) -> None:
         """Decide what waits, and propose it as one group."""
         self._kicked = False
-        if self._term is None or self._storing or not self._queue:
+        if self._term is None or self._storing or not self._under_way.queued:
             return
         records: list[Record] = []
         position = self._replicator.replica.log.tip
         size = 0
-        while self._queue and len(records) < GROUP and size < GROUP_BYTES:
-            waiter = self._queue.popleft()
-            if waiter.outcome.done():
-                continue
+        while len(records) < GROUP and size < GROUP_BYTES and (waiter := self._under_way.next()) is not None:
             try:
                 made = self._decide(waiter, position)
             except MiddlewareError as e:
-                waiter.fail(e)
+                self._under_way.finish(waiter, e)
                 continue
             except Exception as e:
                 log.exception("event=decide_failed noun=%s", waiter.command.noun)
-                waiter.fail(e)
+                self._under_way.finish(waiter, e)
                 continue
             records += made
             size += sum(len(record.payload) for record in made)
             position = records[-1].position if records else position
-            waiter.at, waiter.term, waiter.events = position, self._term, len(made)
-            self._decided.append(waiter)
+            waiter.events = len(made)
+            self._under_way.decided(waiter, position, self._term)
         if records:
             self._replicator.feed(values.Proposed(tuple(records)))
         self._answer([])
@@ -284,13 +304,15 @@ class Engine:
         """
         replica_log = self._replicator.replica.log
         committed = {change.record.seq: change.record.hash for change in changes}
-        while self._decided and self._decided[0].at.seq <= replica_log.committed.seq:
-            waiter = self._decided.popleft()
+        for waiter in self._under_way.reached(replica_log.committed.seq):
             if committed.get(waiter.at.seq, waiter.at.hash) != waiter.at.hash:
-                waiter.fail(OutcomeUnknown(waiter.request_id))
-            elif not waiter.outcome.done():
-                level = "pair" if waiter.at.seq <= replica_log.pair_seq else "single"
-                waiter.outcome.set_result(Committed(waiter.at.seq, waiter.term, level, waiter.events))
+                self._under_way.finish(waiter, OutcomeUnknown(waiter.request_id))
+            else:
+                self._under_way.finish(waiter, self._committed(waiter.at.seq, waiter.term, waiter.events))
+
+    def _committed(self, seq: int, term: int, events: int, *, again: bool = False) -> Committed:
+        level = "pair" if seq <= self._replicator.replica.log.pair_seq else "single"
+        return Committed(seq, term, level, events, again)
 
     # --- what the replicator tells ---
 
@@ -302,7 +324,7 @@ class Engine:
 
     def stored(self) -> None:
         self._storing -= 1
-        if self._queue:
+        if self._under_way.queued:
             self._group()
 
     def committed(self, commit_seq: int, pair_seq: int) -> None:
@@ -355,15 +377,12 @@ class Engine:
         """No more writes in this term. What was decided waits for what becomes of its record; the rest is refused."""
         log.warning("event=closed why=%r", why)
         self._term = self._not_opened = None
-        for waiter in self._queue:
-            waiter.fail(NoRole(why, RETRY_AFTER_S))
-        self._queue.clear()
+        self._under_way.refuse_queued(NoRole(why, RETRY_AFTER_S))
 
     async def was_cut(self, at: Position, count: int) -> None:
         log.warning("event=tail_quarantined after=%d count=%d", at.seq, count)
-        while self._decided and self._decided[-1].at.seq > at.seq:
-            waiter = self._decided.pop()
-            waiter.fail(OutcomeUnknown(waiter.request_id))
+        for waiter in self._under_way.cut_after(at.seq):
+            self._under_way.finish(waiter, OutcomeUnknown(waiter.request_id))
         applied = at.seq < self._state.applied.seq
         if not applied:
             self._state.cut_after(at.seq)
@@ -382,3 +401,15 @@ class Engine:
 
     def fatal(self, why: str) -> None:
         self._on_fatal(why)
+
+
+def _must_be_same(request_id: str, before: tuple[str, str], now: tuple[str, str]) -> None:
+    """Raises CallFailed: a client that gives one id to two things would be told the first's outcome for the second.
+
+    before, now: noun and method; a record of the first format names no method.
+    """
+    if before[0] != now[0] or (before[1] and now[1] and before[1] != now[1]):
+        reason = (
+            f"Request {request_id} was {before[1] or before[0]}'s already; {now[1] or now[0]} needs an id of its own"
+        )
+        raise CallFailed(errno.EEXIST, reason, {"request_id": request_id})

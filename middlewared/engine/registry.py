@@ -27,9 +27,9 @@ GROUP = "middlewared.plugins"
 class Registry:
     """Everything that the plugins bring.
 
-    nouns, methods, parameters: by name. owners: method -> name of its plugin. needs: plugin -> the methods of others
-    that it may query. peer: what the other controller may ask. noun_of: event kind -> name of its noun. collections:
-    what can be subscribed to.
+    nouns, methods, parameters: by name. owners: method -> name of its plugin. nouns_of: plugin -> its nouns. needs:
+    plugin -> the methods of others that it may query. peer: what the other controller may ask. noun_of: event kind ->
+    name of its noun. collections: what can be subscribed to.
     """
 
     def __init__(self, plugins: Iterable[Plugin]) -> None:
@@ -37,6 +37,7 @@ class Registry:
         self.methods: dict[str, Method] = {}
         self.parameters: dict[str, Parameters] = {}
         self.owners: dict[str, str] = {}
+        self.nouns_of: dict[str, tuple[Noun[Any], ...]] = {}
         self.needs: dict[str, frozenset[str]] = {}
         self.peer: dict[str, tuple[PeerMethod, Parameters]] = {}
         self.effects: tuple[Effect, ...] = ()
@@ -57,6 +58,7 @@ class Registry:
         if plugin.name in self.needs:
             raise BadPlugin(f"plugin {plugin.name}: there are two of that name")
         self.needs[plugin.name] = frozenset(plugin.needs)
+        self.nouns_of[plugin.name] = plugin.nouns
         for noun in plugin.nouns:
             self._add_noun(plugin, noun)
         for method in plugin.methods:

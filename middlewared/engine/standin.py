@@ -22,6 +22,7 @@ from middlewared.engine.threeway import ThreeWay
 from middlewared.kernel.errors import CallFailed, MiddlewareError
 from middlewared.kernel.event import LOG_FORMAT, Headline, Position, Record
 from middlewared.kernel.facts import Node
+from middlewared.kernel.outcomes import Key, Outcome
 from middlewared.kernel.tail import Page, Tail, described
 from middlewared.plugin import Alert, Aside, Command, ControllerFacts, Noun, Plugin, TailFold
 from middlewared.ports import Host
@@ -107,6 +108,8 @@ class MemoryEngine:
         self.executed: list[tuple[Command, str, str, str]] = []
         self.peer: dict[str, object | MiddlewareError] = {}
         self.asked: list[tuple[object, ...]] = []
+        self._outcomes: dict[Key, Outcome] = {}
+        self._past = [dict(self.states)]
         self._registry = registry
         self.log = log
         self._bus = bus
@@ -129,16 +132,30 @@ class MemoryEngine:
         self, command: Command, *, actor: str, origin: str, request_id: str, method: str = ""
     ) -> Committed:
         noun = self._registry.nouns[command.noun]
+        known = self._outcomes.get((request_id, actor))
+        if known is not None:
+            return Committed(known.last, known.term, "pair", known.events, again=True)
+        first = self.seq + 1
         events = noun.decide(self.states[noun.name], command)
         for event in events:
             self.states[noun.name] = noun.evolve(self.states[noun.name], event)
+            self._past.append(dict(self.states))
             self._bus.committed(noun.name, event.kind, self.log.append(event.kind, self.facts_now.term))
+        if self.seq >= first:
+            self._outcomes[request_id, actor] = Outcome(first, self.seq, self.facts_now.term, command.noun, 0)
         self.executed.append((command, actor, origin, request_id))
         return Committed(self.seq, self.facts_now.term, "pair", len(events))
 
     @property
     def seq(self) -> int:
         return self.log.applied().seq
+
+    async def outcome_of(self, *, actor: str, request_id: str) -> Outcome | None:
+        return self._outcomes.get((request_id, actor))
+
+    async def state_at(self, noun: Noun[S], seq: int) -> S:
+        state: S = self._past[seq][noun.name]
+        return state
 
     async def state_digest(self) -> tuple[int, str]:
         return self.seq, repr(sorted(self.states.items()))

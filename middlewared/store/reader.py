@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,6 +39,11 @@ class LogReader:
         """Seq, term and kind of the records after `after`, up to `upto`, in order."""
         with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
             return records.headlines(connection, after, upto)
+
+    def of_kinds(self, kinds: Sequence[str], seq: int, upto: int, limit: int) -> list[Record]:
+        """The records of some kinds after `seq` and up to `upto`, in order, at most `limit` of them."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.of_kinds(connection, self.path, kinds, seq, upto, limit)
 
     def at(self, seq: int) -> Record | None:
         """The record at `seq`, None if there is none."""

@@ -15,6 +15,7 @@ import msgspec
 
 from middlewared.kernel.errors import LogDamaged, PortFailed
 from middlewared.kernel.event import START, Catalogue, Position, Record, UnknownKind
+from middlewared.kernel.outcomes import Outcomes
 from middlewared.plugin import Noun
 from middlewared.store import sqlite
 from middlewared.store.reader import LogReader
@@ -129,13 +130,15 @@ def rebuild(
     end = log.head().seq
     if upto is None and old is not None and old.applied.position != START:
         upto = old.applied.position.seq if contradiction(old.applied.position, log) is None else None
-    applied, states, blocked = fold(log, catalogue, nouns, end if upto is None else min(upto, end), progress)
+    commands = Outcomes()
+    upto = end if upto is None else min(upto, end)
+    applied, states, blocked = fold(log, catalogue, nouns, upto, progress, commands)
     pair_seq = min(old.applied.pair_seq, applied.seq) if old is not None else 0
     unnamed = path.with_name(path.name + ".new")
     sqlite.remove(unnamed)
     store = StateStore.open(unnamed, nouns)
     try:
-        store.apply({noun: states[noun.name] for noun in nouns}, applied, pair_seq)
+        store.apply({noun: states[noun.name] for noun in nouns}, applied, pair_seq, commands.delta(0))
     finally:
         store.close()
     _swap(unnamed, path)
@@ -155,8 +158,12 @@ def fold(
     nouns: list[Noun[Any]],
     upto: int,
     progress: Callable[[int], None] | None = None,
+    commands: Outcomes | None = None,
 ) -> tuple[Position, dict[str, Any], str | None]:
-    """The states that follow from the log up to `upto`, every record checked: (where it ended, states, why blocked)."""
+    """The states that follow from the log up to `upto`, every record checked: (where it ended, states, why blocked).
+
+    commands: where what became of each is folded.
+    """
     states = {noun.name: noun.initial for noun in nouns}
     noun_of = {cls.kind: noun for noun in nouns for cls in noun.events}
     at = START
@@ -174,6 +181,8 @@ def fold(
             except (UnknownKind, msgspec.ValidationError) as e:
                 at = batch[index - 1].position if index > 0 else at
                 return at, states, _why_blocked(record, e)
+            if commands is not None:
+                commands.fold(record)
         at = last
         if progress is not None:
             progress(at.seq)

@@ -78,6 +78,16 @@ def since(connection: Connection, path: Path, seq: int, limit: int) -> list[Reco
     return [_record(row, path) for row in cursor.fetchall()]
 
 
+def of_kinds(connection: Connection, path: Path, kinds: Sequence[str], seq: int, upto: int, limit: int) -> list[Record]:
+    """As `since`, of some kinds only, up to record `upto`."""
+    cursor = connection.connection.cursor()
+    marks = ",".join("?" * len(kinds))
+    cursor.execute(
+        f"{_SELECT} WHERE seq > ? AND seq <= ? AND kind IN ({marks}) ORDER BY seq LIMIT ?", (seq, upto, *kinds, limit)
+    )
+    return [_record(row, path) for row in cursor.fetchall()]
+
+
 def at(connection: Connection, path: Path, seq: int) -> Record | None:
     row = connection.exec_driver_sql(f"{_SELECT} WHERE seq = ?", (seq,)).one_or_none()
     return None if row is None else _record(tuple(row), path)

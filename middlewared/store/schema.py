@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from middlewared.kernel.errors import PortFailed
 
-HEADS = {"log": "0002", "state": "0003"}
+HEADS = {"log": "0002", "state": "0004"}
 """The newest revision of each schema. A test compares it with the migrations."""
 
 OPENED_AT = {"log": "0001", "state": HEADS["state"]}
@@ -83,6 +83,31 @@ applied = Table(
 )
 """One row: the record up to which the log is folded into the projections, the last seq known durable on both, and the
 digest of all rows with the shape of the tables that it speaks of (kernel.digest); "" where an older build wrote it."""
+
+outcome = Table(
+    "outcome",
+    state_metadata,
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("last", Integer, nullable=False),
+    Column("term", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("at_ns", Integer, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+)
+"""The commands whose outcome is remembered (kernel.outcomes), as of the record that `applied` names."""
+
+outcome_time = Table(
+    "outcome_time",
+    state_metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Integer, nullable=False),
+    Column("log_ns", Integer, nullable=False),
+    Column("wall_ns", Integer, nullable=False),
+)
+"""One row: the log time at the last record that `outcome` covers. It differs from `applied` only in a file that was
+migrated and not opened since."""
 
 NO_DELETE = (
     "CREATE TRIGGER event_no_delete BEFORE DELETE ON event "

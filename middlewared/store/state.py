@@ -20,8 +20,9 @@ from sqlalchemy.dialects.sqlite import dialect
 
 from middlewared.kernel.errors import BadPlugin, LogDamaged
 from middlewared.kernel.event import START, Position
+from middlewared.kernel.outcomes import Delta, Outcomes
 from middlewared.plugin import Noun, Row
-from middlewared.store import schema, sqlite
+from middlewared.store import outcomes, schema, sqlite
 from middlewared.store.rows import Key, Rows, shape_of
 
 
@@ -88,8 +89,11 @@ class StateStore:
             self.rows.replace(noun.table.name, noun.project(state))
         return self.rows.digest
 
-    def write(self, applied: Position, pair_seq: int) -> None:
+    def write(self, applied: Position, pair_seq: int, commands: Delta | None = None) -> None:
         """Bring the file to what `rows` holds; everything up to `applied` is in them.
+
+        commands: what became of the commands up to there, as far as the file does not say it; None: the file goes on
+        saying what it said, and `outcomes` up to which record that is.
 
         Raises PortFailed or LogDamaged; the file then holds what it held before, and the next write makes up for it.
         """
@@ -104,13 +108,17 @@ class StateStore:
         with sqlite.sentences(self.path, "write the projections"), self._engine.begin() as connection:
             for name, changes in self.rows.unwritten.items():
                 _write(connection, self.rows.table(name), changes)
+            if commands is not None:
+                outcomes.write(connection, commands)
             connection.execute(update(schema.applied).values(values))
         self.rows.written()
 
-    def apply(self, changed: Mapping[Noun[Any], Any], applied: Position, pair_seq: int) -> None:
+    def apply(
+        self, changed: Mapping[Noun[Any], Any], applied: Position, pair_seq: int, commands: Delta | None = None
+    ) -> None:
         """`project`, then `write`."""
         self.project(changed)
-        self.write(applied, pair_seq)
+        self.write(applied, pair_seq, commands)
 
     def applied(self) -> Applied:
         with sqlite.sentences(self.path, "read the projections"):
@@ -125,6 +133,11 @@ class StateStore:
     def digest(self) -> str:
         """Of every row (kernel.digest), in hex: equal on two controllers that show the same state."""
         return self.rows.digest
+
+    def outcomes(self) -> Outcomes:
+        """What became of each command, up to the record that it names."""
+        with sqlite.sentences(self.path, "read the outcomes"), self._readers.connect() as connection:
+            return outcomes.read(connection)
 
     def _begin(self, connection: Connection, nouns: list[Noun[Any]]) -> None:
         row = connection.execute(select(schema.applied)).one_or_none()
@@ -144,6 +157,7 @@ class StateStore:
         for name, changes in self.rows.unwritten.items():
             _write(connection, self.rows.table(name), changes)
         self.rows.written()
+        outcomes.write(connection, Outcomes().delta(0))
         at = {"id": 1, "seq": START.seq, "term": START.term, "hash": START.hash, "pair_seq": 0}
         connection.execute(insert(schema.applied), at | {"digest": self.digest, "shape": self.shape})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
@@ -139,7 +140,7 @@ class Controller:
             (directory / "log.db").write_bytes(blank("log"))
             (directory / "state.db").write_bytes(blank("state"))
         self.log = LogStore.open(directory / "log.db")
-        self.state = CommittedState(registry, self._open_state())
+        self.state = CommittedState(registry, self._open_state(), self.log)
         self.state.follow(self.log.since(self.state.applied.seq, 10_000))
         self.engine = Counting(
             registry,
@@ -205,8 +206,10 @@ class Controller:
 
     # --- commands ---
 
-    async def execute(self, command: Command, request_id: str = "r") -> Committed:
-        return await self.engine.execute(command, actor="eva", origin="10.0.0.5:1", request_id=request_id)
+    async def execute(self, command: Command, request_id: str | None = None, actor: str = "eva") -> Committed:
+        """As a client would whose requests each have an id of their own, unless one is given."""
+        request_id = request_id or str(uuid.uuid4())
+        return await self.engine.execute(command, actor=actor, origin="10.0.0.5:1", request_id=request_id)
 
     def update(self, **fields: Any) -> Coroutine[Any, Any, Committed]:
         return self.execute(configuration.Update(**fields))

@@ -24,7 +24,8 @@ def tables(which: Which) -> MetaData:
     if which == "log":
         return schema.log_metadata
     every = MetaData()
-    schema.applied.to_metadata(every)
+    for table in schema.state_metadata.tables.values():
+        table.to_metadata(every)
     for noun in registry.load().nouns.values():
         noun.table.to_metadata(every)
     return every

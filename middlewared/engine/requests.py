@@ -1,0 +1,83 @@
+"""Which requests this controller knows: those that are committed, and those whose records wait in the log.
+
+The committed ones are kernel.outcomes' index. It is read from state.db beside the start, because a full one takes a
+tenth of a second that nobody should wait for; what is committed meanwhile is folded in after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from middlewared.kernel.event import Position, Record
+from middlewared.kernel.outcomes import Key, Outcome, Outcomes, key_of
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A request that has records in the log. at: the last of them, while it is not committed; None once it is."""
+
+    outcome: Outcome
+    at: Position | None
+
+
+class Requests:
+    """The index, and what stands in the log after it."""
+
+    def __init__(self) -> None:
+        self._index: Outcomes | None = None
+        self._late: list[Record] = []
+        self._waiting: dict[Key, Seen] = {}
+
+    @property
+    def index(self) -> Outcomes | None:
+        """None until it has been read."""
+        return self._index
+
+    def begin(self, index: Outcomes) -> None:
+        """The index as state.db has it."""
+        self._index = index
+        for record in self._late:
+            index.fold(record)
+        self._late.clear()
+
+    def forget(self) -> None:
+        """Begin anew, without an index."""
+        self._index = None
+        self._late.clear()
+        self._waiting.clear()
+
+    def find(self, key: Key) -> Seen | None:
+        waits = self._waiting.get(key)
+        known = self._index.find(key) if self._index is not None else None
+        if known is None or (waits is not None and waits.outcome.first <= known.last + 1):
+            return waits
+        return Seen(known, None)
+
+    def follow(self, records: Iterable[Record]) -> None:
+        """These records stand in the log; they are not committed yet."""
+        for record in records:
+            key = key_of(record)
+            if key is None:
+                continue
+            known = self._waiting.get(key)
+            if known is None:
+                outcome = Outcome(record.seq, record.seq, record.term, record.kind, 0, record.method)
+            elif known.outcome.last == record.seq - 1 and known.outcome.term == record.term:
+                outcome = msgspec.structs.replace(known.outcome, last=record.seq)
+            else:
+                continue
+            self._waiting[key] = Seen(outcome, record.position)
+
+    def committed(self, record: Record) -> None:
+        if self._index is None:
+            self._late.append(record)
+        else:
+            self._index.fold(record)
+        key = key_of(record)
+        if key is not None and key in self._waiting and self._waiting[key].outcome.last <= record.seq:
+            del self._waiting[key]
+
+    def cut_after(self, seq: int) -> None:
+        """Forget records that were cut from the log before they were committed."""
+        self._waiting = {key: seen for key, seen in self._waiting.items() if seen.outcome.last <= seq}
