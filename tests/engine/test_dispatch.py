@@ -68,6 +68,24 @@ async def sneak(call: Call) -> None:
     await call.execute(Add(n=1))
 
 
+@command("counter.first")
+async def first(call: Call, n: int) -> list[int]:
+    if call.state(COUNTER).n:
+        raise CallFailed(17, "it was counted already")
+    before = call.state(COUNTER).n
+    await call.execute(Add(n=n))
+    return [before, call.state(COUNTER).n]
+
+
+@command("counter.twice")
+async def twice(call: Call) -> list[int]:
+    found = []
+    for n in (10, 20):
+        await call.execute(Add(n=n))
+        found.append(call.state(COUNTER).n)
+    return found
+
+
 @local("counter.root_only", local_only=True)
 async def root_only(call: Call) -> str:
     return "root"
@@ -108,7 +126,10 @@ async def meddle(call: Call) -> object:
     return await call.query("counter.sneak")
 
 
-COUNTERS = Plugin(name="counter", nouns=(COUNTER,), methods=(add, get, sneak, root_only, wait, pause, broken, open_))
+METHODS = (add, first, twice, get, sneak, root_only, wait, pause, broken, open_)
+COUNTERS = Plugin(
+    name="counter", nouns=(COUNTER,), methods=(add, first, twice, get, sneak, root_only, wait, pause, broken, open_)
+)
 OTHER = Plugin(name="other", methods=(relay, meddle), needs=("counter.get",))
 
 
@@ -241,6 +262,40 @@ async def test_a_fault_of_the_program_is_logged_and_not_shown(caplog: pytest.Log
     assert UUID in json.dumps(answer)
     assert "secret" not in json.dumps(answer)
     assert "a secret detail" in caplog.text
+
+
+# A write that comes again
+
+
+async def test_a_write_that_comes_again_gets_the_first_answer_whatever_has_changed_since() -> None:
+    world = World()
+    assert (await world.call(ADMIN(), "counter.first", 3, id=UUID))["result"] == [0, 3]
+    await world.call(ADMIN(), "counter.add", {"n": 4})
+    assert (await world.call(ADMIN(), "counter.first", 3, id=UUID))["result"] == [0, 3]
+    assert "already" in str(data(await world.call(ADMIN(), "counter.first", 3, id=UUID.replace("a", "b")))["reason"])
+    assert world.engine.states["counter"] == Count(7)
+
+
+async def test_its_meta_says_where_the_first_one_stands() -> None:
+    world, client = World(), ADMIN()
+    client.options["durability"] = True
+    first = await world.call(client, "counter.add", {"n": 1}, id=UUID)
+    await world.call(client, "counter.add", {"n": 1})
+    assert (await world.call(client, "counter.add", {"n": 1}, id=UUID))["meta"] == first["meta"]
+
+
+async def test_a_write_under_an_id_that_is_no_uuid_is_carried_out_each_time() -> None:
+    world = World()
+    for n in (1, 2):
+        assert (await world.call(ADMIN(), "counter.add", {"n": 1}, id="1"))["result"] == n
+
+
+async def test_each_command_of_a_handler_with_several_is_remembered_under_an_id_of_its_own() -> None:
+    world = World()
+    assert (await world.call(ADMIN(), "counter.twice", id=UUID))["result"] == [10, 30]
+    assert [asked[3] for asked in world.engine.executed] == [UUID, f"{UUID}/2"]
+    await world.call(ADMIN(), "counter.add", {"n": 5})
+    assert (await world.call(ADMIN(), "counter.twice", id=UUID))["result"] == [10, 30]
 
 
 async def test_a_call_that_does_not_wait_asks_for_no_other_reader() -> None:

@@ -45,7 +45,7 @@ def as_the_first_build(controller: Controller) -> None:
 
 async def write(controller: Controller, domain: str) -> None:
     command = configuration.Update(domain=domain)
-    await controller.engine.execute(command, actor="eva", origin="10.0.0.5:1", request_id="r", method=METHOD)
+    await controller.engine.execute(command, actor="eva", origin="10.0.0.5:1", request_id=domain, method=METHOD)
 
 
 def methods(controller: Controller) -> list[str]:
