@@ -20,15 +20,17 @@ import asyncio
 import errno
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from middlewared import log_format
 from middlewared.engine.apply import Change, CommittedState, format_of
-from middlewared.engine.dispatch import Committed
+from middlewared.engine.context import Committed
+from middlewared.engine.outside import Tenure
 from middlewared.engine.registry import Registry
 from middlewared.engine.replicate import Replicator
+from middlewared.engine.requests import must_be_same
 from middlewared.engine.under_way import UnderWay, Waiter
 from middlewared.kernel.errors import (
     CallFailed,
@@ -72,18 +74,6 @@ WAITING = 4096
 RETRY_AFTER_S = 0.1
 """A role that is changing has changed in a moment."""
 ENGINE_ACTOR = "middlewared"
-
-
-class Tenure(Protocol):
-    """What the engine asks about its controller's role, when it is not the owner's."""
-
-    def active_urls(self) -> tuple[str, ...]: ...
-
-    def is_standby(self) -> bool: ...
-
-    def why(self) -> str:
-        """The sentence of the rule that gave the role."""
-        ...
 
 
 class Engine:
@@ -210,13 +200,13 @@ class Engine:
         key = request_id, name_of(actor)
         waiter = self._under_way.find(key)
         if waiter is not None:
-            _must_be_same(request_id, (waiter.command.noun, waiter.method), (command.noun, method))
+            must_be_same(request_id, (waiter.command.noun, waiter.method), (command.noun, method))
             return waiter
         seen = self._state.requests.find(key)
         if seen is None:
             return None
         noun = self._registry.noun_of.get(seen.outcome.kind, "something else")
-        _must_be_same(request_id, (noun, seen.outcome.method), (command.noun, method))
+        must_be_same(request_id, (noun, seen.outcome.method), (command.noun, method))
         if seen.at is None:
             return self._committed(seen.outcome.last, seen.outcome.term, seen.outcome.events, again=True)
         waiter = Waiter(command, actor, request_id, method)
@@ -401,15 +391,3 @@ class Engine:
 
     def fatal(self, why: str) -> None:
         self._on_fatal(why)
-
-
-def _must_be_same(request_id: str, before: tuple[str, str], now: tuple[str, str]) -> None:
-    """Raises CallFailed: a client that gives one id to two things would be told the first's outcome for the second.
-
-    before, now: noun and method; a record of the first format names no method.
-    """
-    if before[0] != now[0] or (before[1] and now[1] and before[1] != now[1]):
-        reason = (
-            f"Request {request_id} was {before[1] or before[0]}'s already; {now[1] or now[0]} needs an id of its own"
-        )
-        raise CallFailed(errno.EEXIST, reason, {"request_id": request_id})

@@ -1,4 +1,4 @@
-"""What the engine needs of the two databases, and the threads on which it waits for them.
+"""What the engine needs of the two databases, the threads on which it waits for them, and its controller's role.
 
 middlewared/store has the real ones; the simulator has others, which lose and delay what a power cut and a disk may.
 """
@@ -63,3 +63,15 @@ class Projections(Protocol):
     def digest(self) -> str: ...
 
     def close(self) -> None: ...
+
+
+class Tenure(Protocol):
+    """What the engine asks about its controller's role, when it is not the owner's."""
+
+    def active_urls(self) -> tuple[str, ...]: ...
+
+    def is_standby(self) -> bool: ...
+
+    def why(self) -> str:
+        """The sentence of the rule that gave the role."""
+        ...

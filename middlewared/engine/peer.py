@@ -15,7 +15,8 @@ from typing import TypeVar
 import msgspec
 
 from middlewared import ports
-from middlewared.engine.dispatch import Context, Dispatcher
+from middlewared.engine.context import Context
+from middlewared.engine.dispatch import Dispatcher
 from middlewared.kernel.errors import CallFailed, MiddlewareError, Refused
 from middlewared.plugin import Noun, PeerCall
 from middlewared.ports import Clock

@@ -6,10 +6,12 @@ tenth of a second that nobody should wait for; what is committed meanwhile is fo
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 import msgspec
 
+from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.event import Position, Record
 from middlewared.kernel.outcomes import Key, Outcome, Outcomes, key_of
 
@@ -81,3 +83,15 @@ class Requests:
     def cut_after(self, seq: int) -> None:
         """Forget records that were cut from the log before they were committed."""
         self._waiting = {key: seen for key, seen in self._waiting.items() if seen.outcome.last <= seq}
+
+
+def must_be_same(request_id: str, before: tuple[str, str], now: tuple[str, str]) -> None:
+    """Raises CallFailed: a client that gives one id to two things would be told the first's outcome for the second.
+
+    before, now: noun and method; a record of the first format names no method.
+    """
+    if before[0] != now[0] or (before[1] and now[1] and before[1] != now[1]):
+        reason = (
+            f"Request {request_id} was {before[1] or before[0]}'s already; {now[1] or now[0]} needs an id of its own"
+        )
+        raise CallFailed(errno.EEXIST, reason, {"request_id": request_id})

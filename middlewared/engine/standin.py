@@ -15,7 +15,8 @@ import msgspec
 
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.bus import Bus
-from middlewared.engine.dispatch import Committed, Dispatcher
+from middlewared.engine.context import Committed
+from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.registry import Registry
 from middlewared.engine.threeway import ThreeWay

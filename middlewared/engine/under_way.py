@@ -11,7 +11,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 
-from middlewared.engine.dispatch import Committed
+from middlewared.engine.context import Committed
 from middlewared.kernel.event import START, Position
 from middlewared.kernel.outcomes import Key, name_of
 from middlewared.plugin import Command

@@ -23,7 +23,7 @@ from middlewared_plugins.network import plugin as network
 
 from middlewared.engine.apply import Change, CommittedState
 from middlewared.engine.aside import SetAside
-from middlewared.engine.dispatch import Committed
+from middlewared.engine.context import Committed
 from middlewared.engine.engine import Engine
 from middlewared.engine.registry import Registry
 from middlewared.engine.replicate import Replicator, history

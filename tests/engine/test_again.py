@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from middlewared_plugins.network import configuration, vip
 
-from middlewared.engine.dispatch import Committed
+from middlewared.engine.context import Committed
 from middlewared.kernel.errors import CallFailed, OutcomeUnknown, Refused
 from middlewared.shell.clock import SystemClock
 from tests.engine.pair import Pair, locked, outcome, until

@@ -11,7 +11,7 @@ import pytest
 from middlewared_plugins.network import configuration, vip
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from middlewared.engine.dispatch import Committed
+from middlewared.engine.context import Committed
 from middlewared.engine.engine import WAITING
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import CallFailed, ConfigBehind, NoRole, NotActive, OutcomeUnknown, Refused

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from middlewared_plugins.network import vip
 
-from middlewared.engine.dispatch import Committed
+from middlewared.engine.context import Committed
 from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.tenure import TermBegan
 from middlewared.protocol import replication_frames as frames
