@@ -30,6 +30,7 @@ from middlewared.engine.aside import SetAside
 from middlewared.engine.bus import Bus
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.dispatch import Dispatcher
+from middlewared.engine.duties import Duties
 from middlewared.engine.engine import Engine
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.peer import Peer, Questions
@@ -251,6 +252,7 @@ class Daemon:
             self._reconciler.start()
             self._spawn(self._fence.run())
             self._spawn(self._announcer.run())
+            self._spawn(Duties(self._registry.duties, self._engine, self._controller).run())
             self._spawn(self._init.keep_alive())
             if self._cluster is not None and self._boot.interlink is not None:
                 ends = LineEnds(self._replicator, self._peer)

@@ -477,6 +477,31 @@ def peer(name: str) -> Callable[[Handler], PeerMethod]:
     return lambda handler: PeerMethod(name=name, handler=handler)
 
 
+class DutyCall(Protocol):
+    """What a duty sees, and how it changes the configuration."""
+
+    node: Node
+    controller: Controller
+
+    def state(self, noun: Noun[S]) -> S: ...
+
+    async def execute(self, command: Command, *, request_id: str) -> None:
+        """Decide, make durable, commit, in this product's own name. request_id: the same for the same command."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duty:
+    """What the owner does by itself, by commands: level-triggered, as effects are, and undone by nobody's crash.
+
+    Run every `every_s` seconds, on the controller that may write and only there; `run` finds out what is left to do.
+    """
+
+    name: str
+    run: Callable[[DutyCall], Awaitable[None]]
+    every_s: float = 1.0
+
+
 class View(Protocol):
     """What an effect sees: the committed state, and this controller."""
 
@@ -531,6 +556,7 @@ class Plugin:
     methods: tuple[Method, ...] = ()
     peer: tuple[PeerMethod, ...] = ()
     effects: tuple[Effect, ...] = ()
+    duties: tuple[Duty, ...] = ()
     needs: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     announces: tuple[Announcement, ...] = ()

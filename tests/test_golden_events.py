@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 from middlewared_plugins.auth.user import AdministratorSetUp
-from middlewared_plugins.failover import settings
+from middlewared_plugins.failover import quarantine, settings
 from middlewared_plugins.network import configuration, vip
 
 from middlewared.engine import registry as plugins
 from middlewared.kernel.event import GENESIS_HASH, Event, Record
 from middlewared.kernel.facts import PerNode, Vip
+from middlewared.kernel.tail import Tail
 from middlewared.kernel.tenure import TermBegan
 from middlewared.log_format import Raised
 
@@ -27,6 +28,39 @@ GOLDEN: dict[tuple[str, int], tuple[bytes, Event]] = {
     ("failover.settings.updated", 1): (
         b'{"disabled":true,"default_node":"B","timeout_s":30}',
         settings.Updated(disabled=True, default_node="B", timeout_s=30),
+    ),
+    ("failover.quarantine.added", 1): (
+        b'{"tail":{"node":"A","digest":"ab","first":3,"last":4,"n":2,"at_ns":9,"answered":1,"since_ns":5,"until_ns":6,'
+        b'"terms":[1],"kinds":{"term.begin":2},"actors":["eva@10.0.0.5:1"]}}',
+        quarantine.Added(
+            tail=Tail(
+                node="A",
+                digest="ab",
+                first=3,
+                last=4,
+                n=2,
+                at_ns=9,
+                answered=1,
+                since_ns=5,
+                until_ns=6,
+                terms=(1,),
+                kinds={"term.begin": 2},
+                actors=("eva@10.0.0.5:1",),
+            )
+        ),
+    ),
+    ("failover.quarantine.reapplied", 1): (
+        b'{"id":"A-ab","result":{"applied":1,"unchanged":2,"refused":1,"not_reapplicable":3,"refusals":[{"seq":4,"reason":"no"}]}}',
+        quarantine.Reapplied(
+            id="A-ab",
+            result=quarantine.Result(
+                applied=1, unchanged=2, refused=1, not_reapplicable=3, refusals=(quarantine.Refusal(4, "no"),)
+            ),
+        ),
+    ),
+    ("failover.quarantine.discarded", 1): (
+        b'{"id":"A-ab","reason":"of no use"}',
+        quarantine.Discarded(id="A-ab", reason="of no use"),
     ),
     ("network.configuration.updated", 1): (
         b'{"hostnames":{"A":"left","B":"right"},"domain":"lab.example","domains":[],"nameserver1":"10.0.0.53",'

@@ -18,7 +18,7 @@ from middlewared import log_format
 from middlewared.kernel.errors import BadPlugin
 from middlewared.kernel.event import Catalogue
 from middlewared.kernel.tenure import TermBegan
-from middlewared.plugin import AlertSource, Announcement, Effect, Method, Noun, PeerMethod, Plugin
+from middlewared.plugin import AlertSource, Announcement, Duty, Effect, Method, Noun, PeerMethod, Plugin
 from middlewared.protocol.params import Parameter, Parameters
 
 GROUP = "middlewared.plugins"
@@ -41,6 +41,7 @@ class Registry:
         self.needs: dict[str, frozenset[str]] = {}
         self.peer: dict[str, tuple[PeerMethod, Parameters]] = {}
         self.effects: tuple[Effect, ...] = ()
+        self.duties: tuple[Duty, ...] = ()
         self.announcements: tuple[Announcement, ...] = ()
         self.noun_of: dict[str, str] = {}
         self.collections: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class Registry:
                 raise BadPlugin(f"plugin {plugin.name}: peer method {question.name} is declared twice")
             self.peer[question.name] = (question, parameters_of(question))
         self.effects += plugin.effects
+        self.duties += plugin.duties
         self.announcements += plugin.announces
         self._add_alerts(plugin)
         told = (announcement.collection for announcement in plugin.announces)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from middlewared.kernel.errors import PortFailed
 
-HEADS = {"log": "0002", "state": "0004"}
+HEADS = {"log": "0002", "state": "0005"}
 """The newest revision of each schema. A test compares it with the migrations."""
 
 OPENED_AT = {"log": "0001", "state": HEADS["state"]}

@@ -2,15 +2,17 @@
 
 from middlewared.plugin import Announcement, Plugin
 
-from . import settings
+from . import aside, quarantine, settings
 from .api import METHODS
 from .effects import EFFECTS
 
 plugin = Plugin(
     name="failover",
-    nouns=(settings.NOUN,),
-    methods=METHODS,
+    nouns=(settings.NOUN, quarantine.NOUN),
+    methods=METHODS + aside.METHODS,
+    peer=aside.PEER_METHODS,
     effects=EFFECTS,
+    duties=aside.DUTIES,
     needs=("network.vip.config",),
     announces=(
         Announcement(collection="failover.status", query="failover.status", field="status"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from middlewared.plugin import Effect, View
 
-from . import settings
+from . import quarantine, settings
 
 
 async def state_policy(view: View) -> None:
@@ -14,4 +14,13 @@ async def state_policy(view: View) -> None:
     )
 
 
-EFFECTS = (Effect(name="failover policy", watches=("failover",), reconcile=state_policy),)
+async def settle_quarantine(view: View) -> None:
+    """Remove this controller's files of tails that were discarded; who decided about a tail is asked no more."""
+    state = view.state(quarantine.NOUN)
+    await view.aside.settle(decided=state.digests("reapplied", "discarded"), discarded=state.digests("discarded"))
+
+
+EFFECTS = (
+    Effect(name="failover policy", watches=("failover",), reconcile=state_policy),
+    Effect(name="quarantine", watches=("failover.quarantine",), reconcile=settle_quarantine),
+)

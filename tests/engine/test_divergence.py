@@ -30,9 +30,10 @@ async def diverge(pair: Pair, count: int) -> list[Record]:
     """A is alone for so many events; B is forced and writes one; then they meet. Returns what only A had."""
     await pair.in_sync()
     await pair.a.update(nameserver1="10.0.0.1")
+    common = pair.a.log.head()
     pair.wire.cut()
     await write(pair.a, count)
-    lost = pair.a.log.since(2, count + 1)
+    lost = pair.a.log.since(common.seq, count + 1)
     await pair.take_over(pair.b, forced=True)
     await pair.b.opened()
     await pair.b.update(domain="forced.example")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import Any
 
 from middlewared.engine.dispatch import Dispatcher
@@ -14,6 +15,7 @@ class Client:
 
     def __init__(self, api: Dispatcher, *roles: str, local_root: bool = False) -> None:
         self._api = api
+        self._ids = count(1)
         origin = "unix:0" if local_root else "10.0.0.9:5"
         self.session = Session(id="s", origin=origin, local_root=local_root, new_id=str)
         if roles:
@@ -21,7 +23,7 @@ class Client:
 
     async def call(self, method: str, *params: object) -> Any:
         """The result, or `data` of the error."""
-        text = json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": 1})
+        text = json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": next(self._ids)})
         answer = await self._api.answer(self.session, text, lambda: None)
         assert answer is not None
         reply = json.loads(answer)

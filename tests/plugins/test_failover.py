@@ -187,7 +187,7 @@ async def test_the_term_can_be_forced_on_a_standby(world: World) -> None:
 async def test_fenced_is_told_the_whole_policy() -> None:
     view = MemoryView("B")
     view.set(settings.NOUN, settings.Settings(disabled=True, default_node="B", timeout_s=30))
-    (effect,) = effects.EFFECTS
+    effect = effects.EFFECTS[0]
     await effect.reconcile(view)
     assert view.told.policy == (True, "B", 30.0)
     assert effect.watches == (settings.NOUN.name,)
