@@ -85,3 +85,7 @@ def _pair(args: argparse.Namespace) -> int:
             client.call("failover.pair.join", args.code, args.host, args.discard_mine, timeout_s=PAIR_TIMEOUT_S)
             print("Joined. Both controllers start again as a pair.", file=sys.stderr)
     return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -56,6 +56,7 @@ from middlewared.shell.host import EtcHost
 from middlewared.shell.identity import Cluster, Keys
 from middlewared.shell.notify import Init
 from middlewared.shell.peer_link import PeerLine, PeerLink
+from middlewared.shell.upkeep import Upkeep
 from middlewared.shell.websocket import ApiServer
 from middlewared.store.aside import set_aside
 from middlewared.store.lock import DataDirectory
@@ -225,6 +226,7 @@ class Daemon:
             pairing=Pairing(open=self._open_pairing, join=self._join),
             alerts=Alerts(boot.node, self._registry.alert_sources),
             peer=self._peer,
+            upkeep=Upkeep(self._data),
         )
         self._jobs = Jobs(self._clock, self._bus.publish)
         self._dispatcher = Dispatcher(

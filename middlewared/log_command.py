@@ -22,6 +22,7 @@ import msgspec
 from middlewared import config
 from middlewared.kernel.errors import LogDamaged, MiddlewareError, PortFailed
 from middlewared.kernel.event import Record
+from middlewared.kernel.upkeep import Fault, LogCheck
 
 POLL_S = 0.2
 _BATCH = 512
@@ -42,6 +43,7 @@ def add_parsers(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     show.add_argument("--since", type=int, default=0, metavar="SEQ", help="only the events after SEQ")
     show.add_argument("--db", type=Path, metavar="PATH", help="the log to read (default: DATA_DIR/log.db)")
     verify = _leaf(log, "verify", _verify, "check every record against its hash and its neighbours; reads only")
+    verify.add_argument("--json", action="store_true", help="how far it is, and at the end the verdict, as JSON lines")
     verify.add_argument("path", type=Path, nargs="?", metavar="PATH", help="the log (default: DATA_DIR/log.db)")
 
     state = sub.add_parser("state", help="the projections of the log").add_subparsers(required=True, metavar="")
@@ -173,9 +175,41 @@ def _verify(args: argparse.Namespace) -> None:
     from middlewared.store.verify import verify
 
     path = _log_path(args.path, args)
+    if args.json:
+        _verify_json(path)
+        return
     end = verify(path, _progress("verified"))
     check_beside(path)
     print(f"{path}: intact, {end.seq} records, term {end.term}, head {end.hash.hex()}")
+
+
+def _verify_json(path: Path) -> None:
+    """The same for programs: `{"at": seq, "of": seq}` in steps, then kernel.upkeep.LogCheck. Raises as the other."""
+    from middlewared.store.reader import LogReader
+    from middlewared.store.rebuild import check_beside
+    from middlewared.store.verify import verify
+
+    def line(value: object) -> None:
+        sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+        sys.stdout.buffer.flush()
+
+    reached = 0
+
+    def progress(seq: int) -> None:
+        nonlocal reached
+        reached = seq
+        line({"at": seq, "of": max(seq, of)})
+
+    try:
+        with LogReader(path, untouched=True) as log:
+            of = log.head().seq
+        end = verify(path, progress)
+        check_beside(path)
+    except LogDamaged as e:
+        fault = Fault(file=e.where, seq=e.seq, what=e.what)
+        line(LogCheck(intact=False, records=reached, term=0, hash="", fault=fault))
+        raise
+    line(LogCheck(intact=True, records=end.seq, term=end.term, hash=end.hash.hex()))
 
 
 def _progress(done: str) -> Callable[[int], None] | None:

@@ -18,7 +18,7 @@ from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.event import Event, Record, Upcast
 from middlewared.kernel.facts import Node
 from middlewared.kernel.tail import Page, Tail
-from middlewared.ports import Fence, Host, Jobs
+from middlewared.ports import Fence, Host, Jobs, Upkeep
 
 S = TypeVar("S", bound=msgspec.Struct)
 Row = dict[str, object]
@@ -149,6 +149,7 @@ class Controller(Protocol):
 
     node: Node
     aside: Aside
+    upkeep: Upkeep
 
     def facts(self) -> ControllerFacts: ...
 

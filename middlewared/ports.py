@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from middlewared.kernel.facts import Node, PairRecord, Vip
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
+from middlewared.kernel.upkeep import LogCheck
 
 __all__ = ["Answer", "Clock", "Denied", "Granted", "Holding", "Host", "Silent", "Voter"]
 
@@ -104,4 +105,12 @@ class Jobs(Protocol):
 
     async def wait(self, id: int, timeout_s: float) -> Mapping[str, object]:  # noqa: A002
         """The job when it is over, or as it is after `timeout_s`."""
+        ...
+
+
+class Upkeep(Protocol):
+    """Looks after this controller's files, in processes of their own: nothing waits for it but who asked."""
+
+    async def verify_log(self, progress: Callable[[float, str], None]) -> LogCheck:
+        """Walk the whole log. progress: (percent, how far). Raises CallFailed when it cannot be read."""
         ...

@@ -163,6 +163,20 @@ def test_verify_names_the_file_the_seq_and_what_differs(run: Run, data: Path) ->
     assert path.read_bytes() == damaged
 
 
+def test_verify_speaks_to_programs_too(run: Run, data: Path) -> None:
+    status, out, _ = run("log", "verify", "--json")
+    *steps, verdict = map(json.loads, out.splitlines())
+    assert (status, steps[-1]) == (0, {"at": 5, "of": 5})
+    head = notes(5)[-1].hash.hex()
+    assert verdict == {"intact": True, "records": 5, "term": 3, "hash": head, "fault": None}
+    path = data / "log.db"
+    path.write_bytes(path.read_bytes().replace("größe 2".encode(), "größe 3".encode()))
+    status, out, err = run("log", "verify", "--json")
+    fault = {"file": str(path), "seq": 3, "what": "its bytes do not give its hash"}
+    assert (status, json.loads(out)["fault"]) == (1, fault)
+    assert err == f"{path}: seq 3: its bytes do not give its hash\n"
+
+
 def test_verify_notices_a_log_that_state_db_is_ahead_of(run: Run, data: Path) -> None:
     assert run("state", "rebuild")[0] == 2, "the kind is not known here, so state.db stays at the start"
     with closing(sqlite3.connect(data / "state.db")) as state:

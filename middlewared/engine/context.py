@@ -253,9 +253,8 @@ class JobContext(Context):
 
     async def run(self, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
         """The handler at work. Faults that it finds are named as those of any call."""
-        view: plugin.JobCall = self
         try:
-            return await self.method.handler(view, *args, **kwargs)
+            return await super().run(args, kwargs)
         except Refused as e:
             raise under(self.method.takes, e) from None
 

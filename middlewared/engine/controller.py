@@ -19,7 +19,7 @@ from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.facts import Node
 from middlewared.plugin import Alert, Aside, ControllerFacts, PeerBuild
-from middlewared.ports import Clock
+from middlewared.ports import Clock, Upkeep
 from middlewared.protocol import builds
 from middlewared.protocol.peer_calls import TIMEOUT_S
 from middlewared.protocol.replication import Replica
@@ -66,6 +66,7 @@ class ThisController:
         pairing: Pairing,
         alerts: Alerts,
         peer: Peer,
+        upkeep: Upkeep,
     ) -> None:
         self.node = build.node
         self._build = build
@@ -81,6 +82,7 @@ class ThisController:
         self._pairing = pairing
         self._alerts = alerts
         self._peer = peer
+        self.upkeep = upkeep
 
     def facts(self) -> ControllerFacts:
         replica = self._replicator.replica

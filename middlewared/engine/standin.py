@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,8 +25,9 @@ from middlewared.kernel.event import LOG_FORMAT, Headline, Position, Record
 from middlewared.kernel.facts import Node
 from middlewared.kernel.outcomes import Key, Outcome
 from middlewared.kernel.tail import Page, Tail, described
+from middlewared.kernel.upkeep import LogCheck
 from middlewared.plugin import Alert, Aside, Command, ControllerFacts, Noun, Plugin, TailFold
-from middlewared.ports import Host
+from middlewared.ports import Host, Upkeep
 from middlewared.protocol.peer_calls import AWAY, TIMEOUT_S, failed
 from middlewared.protocol.subscription import Cursor
 
@@ -111,6 +112,8 @@ class MemoryEngine:
         self.asked: list[tuple[object, ...]] = []
         self._outcomes: dict[Key, Outcome] = {}
         self._past = [dict(self.states)]
+        self.files = MemoryUpkeep()
+        self.upkeep: Upkeep = self.files
         self._registry = registry
         self.log = log
         self._bus = bus
@@ -221,6 +224,20 @@ class MemoryAside:
         if digest not in self.kept:
             raise CallFailed(errno.ENOENT, f"There is no tail {digest} in quarantine")
         return self.kept[digest]
+
+
+class MemoryUpkeep:
+    """ports.Upkeep: answers what the test says. verdict: raised where it is an error."""
+
+    def __init__(self) -> None:
+        self.verdict: LogCheck | MiddlewareError = LogCheck(intact=True, records=3, term=1, hash="00")
+
+    async def verify_log(self, progress: Callable[[float, str], None]) -> LogCheck:
+        progress(50, "seq 1 of 2")
+        await asyncio.sleep(0)
+        if isinstance(self.verdict, MiddlewareError):
+            raise self.verdict
+        return self.verdict
 
 
 class MemoryClock:

@@ -12,6 +12,7 @@ from middlewared.engine.alerts import Alerts
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.peer import Peer
 from middlewared.engine.reconcile import Reconciler
+from middlewared.engine.standin import MemoryUpkeep
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
 from middlewared.plugin import AlertSource, Effect, View
@@ -60,6 +61,7 @@ class World:
             pairing=Pairing(open=self.open, join=self.join),
             alerts=Alerts(build.node, sources),
             peer=self.peer,
+            upkeep=MemoryUpkeep(),
         )
 
     def force(self) -> None:
