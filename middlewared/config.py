@@ -17,6 +17,9 @@ TOML, read once at start by each of the three processes. Everything else is conf
     backend = "shelf"
     paths = ["/run/shelf/0", "/run/shelf/1", "/run/shelf/2"]
 
+    [storage]
+    free_floor_mib = 64                 # below this much free space in data_dir no write is taken
+
     [timing]                            # all have defaults; see Timing
     settle_s = 20.0
 """
@@ -52,6 +55,12 @@ class Voters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     paths: tuple[str, ...]
 
 
+class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The disk of the data directory."""
+
+    free_floor_mib: int = 64
+
+
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Intervals and windows. Each relation that `BootFile.validate` holds is what keeps two owners apart."""
 
@@ -81,6 +90,7 @@ class BootFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listen: str = "0.0.0.0:80"
     interlink: Interlink | None = None
     voters: Voters | None = None
+    storage: Storage = Storage()
     timing: Timing = Timing()
 
     @property
@@ -114,6 +124,8 @@ class BootFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for socket in (self.fenced_socket, self.api_socket):
             if len(socket.encode()) > 107:
                 raise BadBootFile(f"run_dir: {socket} is longer than the 107 bytes that a socket's name may have")
+        if self.storage.free_floor_mib < 1:
+            raise BadBootFile("storage.free_floor_mib: must be at least 1: the databases need room to be opened")
         _check_timing(self.timing)
 
 

@@ -61,7 +61,8 @@ from middlewared.shell.websocket import ApiServer
 from middlewared.store.aside import set_aside
 from middlewared.store.lock import DataDirectory
 from middlewared.store.log import LogStore
-from middlewared.store.rebuild import Opened, open_state, rebuild
+from middlewared.store.rebuild import open_state, rebuild
+from middlewared.store.room import Room
 from middlewared.store.rows import words
 from middlewared.store.state import StateStore
 
@@ -135,7 +136,8 @@ class Daemon:
 
     def _open_stores(self) -> None:
         self._log = LogStore.open(self._data / "log.db")
-        store, why, difference = self._open_state()
+        known = self._registry
+        store, why, difference = open_state(self._data / "state.db", self._log, known.catalogue, known.nouns.values())
         self._state = CommittedState(self._registry, store, self._log)
         if why is not None:
             log.warning("event=state_rebuilt why=%r", why)
@@ -147,10 +149,6 @@ class Daemon:
         while batch := self._log.since(at, READ_BATCH):
             self._state.follow(batch)
             at = batch[-1].seq
-
-    def _open_state(self) -> Opened:
-        path, nouns = self._data / "state.db", list(self._registry.nouns.values())
-        return open_state(path, self._log, self._registry.catalogue, nouns)
 
     def _rebuilt_state(self, upto: int | None) -> StateStore:
         path, nouns = self._data / "state.db", list(self._registry.nouns.values())
@@ -172,11 +170,7 @@ class Daemon:
         replica = Replica(identity, head, history(self._log), state.applied, state.pair_seq, state.shape)
         # A pair's next term must be above every term in this log; standing alone is such a term itself.
         single_term = head.term if self._cluster is not None else head.term + 1
-        self._fence = FenceClient(
-            boot.fenced_socket,
-            self._cluster,
-            single_term,
-        )
+        self._fence = FenceClient(boot.fenced_socket, self._cluster, single_term)
         self._tenure = Tenure(None if self._cluster else single_term, self._fence.begin, self._active_urls)
         self._fence.tell(self._tenure)
         self._engine = Engine(
@@ -190,8 +184,9 @@ class Daemon:
             on_fatal=self._fatal,
         )
         write_record = self._fence.write if boot.voters is not None else _no_disks
+        room = Room(self._data, boot.storage.free_floor_mib << 20, self._clock.boottime)
         self._replicator = Replicator(
-            replica, self._log, self._clock, self._data / "quarantine", write_record, self._engine
+            replica, self._log, self._clock, self._data / "quarantine", write_record, self._engine, room.why_not
         )
         self._engine.attach(self._replicator)
         self._tenure.attach(self._replicator)

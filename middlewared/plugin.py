@@ -203,7 +203,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     the other controller runs, while the line is open. lag_events: not applied by the peer (on the standby: not applied
     here, of those committed). lag_ms: how long the oldest of them has waited (on the standby: how long it has not known
     itself to be level). digest_equal_at_seq: where the two states were last found equal. state_differs: the last
-    difference that was found in this controller's state, until both are found equal at a later seq. disk_ok: the voters
+    difference that was found in this controller's state, until both are found equal at a later seq. no_room: why this
+    controller's disk takes no more configuration, None while it does. disk_ok: the voters
     that this controller reaches, out of disks_total.
     """
 
@@ -234,6 +235,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     state_differs: str | None
     quarantined: int
     apply_blocked: str | None
+    no_room: str | None
     disks_ok: int
     disks_total: int
     active_urls: tuple[str, ...]

@@ -131,6 +131,13 @@ def test_shared_disks_without_an_interlink_are_refused(path: Path) -> None:
     assert refusal(path) == "voters: shared disks without an [interlink]"
 
 
+def test_the_floor_of_free_space_is_64_mib_and_cannot_be_taken_away(path: Path) -> None:
+    path.write_text('node = "A"')
+    assert load(path).storage.free_floor_mib == 64
+    path.write_text('node = "A"\n[storage]\nfree_floor_mib = 0')
+    assert refusal(path).startswith("storage.free_floor_mib: must be at least 1")
+
+
 def test_a_run_dir_in_which_a_sockets_name_is_too_long_is_refused(path: Path) -> None:
     fits = "/" + "x" * (107 - len("/middlewared.sock") - 1)
     path.write_text(f'node = "A"\nrun_dir = "{fits}"')

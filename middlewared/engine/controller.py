@@ -119,6 +119,7 @@ class ThisController:
             state_differs=self._state_differs(),
             quarantined=self._aside.undecided,
             apply_blocked=self._state.blocked,
+            no_room=self._replicator.no_room(),
             disks_ok=sum(voter.reachable for voter in standing.voters) if standing is not None else 0,
             disks_total=self._build.voters,
             active_urls=self._tenure.active_urls(),

@@ -158,7 +158,7 @@ class Engine:
         return await self._state.digest()
 
     def gate_write(self) -> None:
-        """Raises NotActive, NoRole or ConfigBehind where this controller may not write."""
+        """Raises NotActive, NoRole or ConfigBehind where this controller may not write; ENOSPC where it has no room."""
         replica = self._replicator.replica
         if replica.halted is not None:
             raise CallFailed(errno.EIO, f"This controller has halted: {replica.halted}")
@@ -171,6 +171,9 @@ class Engine:
             raise ConfigBehind(side.why)
         if self._term is None:
             raise NoRole(self._not_opened or "This controller has just become the owner and is completing its log")
+        why_not = self._replicator.no_room()
+        if why_not is not None:
+            raise CallFailed(errno.ENOSPC, why_not)
 
     async def execute(
         self, command: Command, *, actor: str, origin: str, request_id: str, method: str = ""

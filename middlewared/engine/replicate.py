@@ -10,12 +10,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from middlewared.engine.appends import RETRY_MAX_S, Appends
 from middlewared.engine.outside import Log, Threads, one_thread
-from middlewared.kernel.errors import Diverged, MiddlewareError
+from middlewared.kernel.errors import Diverged, MiddlewareError, OutOfSpace
 from middlewared.kernel.event import START, Headline, Position, Record
 from middlewared.kernel.facts import PairRecord
 from middlewared.ports import Clock
@@ -67,7 +67,10 @@ class Listener(Protocol):
 
 
 class Replicator:
-    """Performs what the machine asks for."""
+    """Performs what the machine asks for.
+
+    room: why the disk shall take no more configuration, None while it shall.
+    """
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class Replicator:
         quarantine: Path,
         write_record: Callable[[PairRecord], Awaitable[bool]],
         listener: Listener,
+        room: Callable[[], str | None] = lambda: None,
         threads: Threads = one_thread,
     ) -> None:
         self.replica = replica
@@ -86,9 +90,11 @@ class Replicator:
         self._quarantine = quarantine
         self._write_record = write_record
         self._listener = listener
+        self._room = room
         self._writer = threads("log.db writer")
         self._reader = threads("log.db reader")
         self._loop = asyncio.get_running_loop()
+        self._appends = Appends(store, self._writer, self._stored, self._not_stored)
         self._inbox: deque[values.Message] = deque()
         self._feeding = False
         self._timer: asyncio.TimerHandle | None = None
@@ -135,6 +141,7 @@ class Replicator:
     async def close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
+        self._appends.close()
         await self._loop.run_in_executor(None, self._writer.shutdown)
         self._reader.shutdown()
         if self._timer is not None:
@@ -144,7 +151,7 @@ class Replicator:
         match action:
             case values.Store():
                 self._listener.storing(action.records)
-                self._append(action.records)
+                self._appends.add(action.records)
             case values.Send():
                 if self.line is not None:
                     self.line.send(action.frame)
@@ -194,21 +201,18 @@ class Replicator:
 
     # --- the log ---
 
-    def _append(self, records: tuple[Record, ...]) -> None:
-        done = self._writer.submit(self._store.append, records)
-        done.add_done_callback(lambda future: self._loop.call_soon_threadsafe(self._appended, future))
+    def no_room(self) -> str | None:
+        """Why nothing new may be written here; None while there is room. Cheap enough for every command."""
+        return self._appends.full or self._room()
 
-    def _appended(self, future: Future[Position]) -> None:
-        if future.cancelled():
-            return
-        error = future.exception()
-        if error is None:
-            self.feed(values.Stored(future.result()))
-            self._listener.stored()
-        elif isinstance(error, Diverged):
+    def _stored(self, head: Position) -> None:
+        self.feed(values.Stored(head))
+        self._listener.stored()
+
+    def _not_stored(self, error: BaseException) -> None:
+        if isinstance(error, Diverged):
             self.feed(values.Broken(str(error)))
         else:
-            # Whether the commit is on the disk is not known, and asking the same file again proves nothing.
             self._listener.fatal(f"the log cannot be written: {error}")
 
     async def _read(self, function: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
@@ -228,12 +232,25 @@ class Replicator:
 
     async def _feed_cut(self, at: Position) -> None:
         try:
-            head, history, count = await self._loop.run_in_executor(self._writer, self._cut, at)
+            head, history, count = await self._with_room(self._cut, at)
         except MiddlewareError as e:
             self.feed(values.Broken(str(e)))
             return
         await self._listener.was_cut(at, count)
         self.feed(values.CutDone(head, history))
+
+    async def _with_room(self, work: Callable[[Position], T], at: Position) -> T:
+        """In the writer's thread; as often as it takes while the disk has no room."""
+        again = False
+        while True:
+            try:
+                if again:
+                    await self._loop.run_in_executor(self._writer, self._store.reopen)
+                return await self._loop.run_in_executor(self._writer, work, at)
+            except OutOfSpace as e:
+                log.error("event=no_room why=%r", str(e))
+                again = True
+                await asyncio.sleep(RETRY_MAX_S)
 
     def _cut(self, at: Position) -> tuple[Position, History, int]:
         ends = self.replica.log

@@ -62,6 +62,7 @@ FACTS = ControllerFacts(
     state_differs=None,
     quarantined=0,
     apply_blocked=None,
+    no_room=None,
     disks_ok=0,
     disks_total=0,
     active_urls=(),

@@ -14,6 +14,7 @@
     ├── LogDamaged         a stored record contradicts its hash, its place or its neighbours
     ├── Diverged           two logs differ below what both promised to keep
     ├── PortFailed         something outside (a file, netlink, a disk) refused; says for what purpose
+    │   └── OutOfSpace           a disk has no room; nothing of what was tried is there
     ├── BadBootFile        the boot file cannot be used; names the field
     └── BadPlugin          a plugin cannot be loaded; names it and the rule that it breaks
 
@@ -138,6 +139,10 @@ class PortFailed(MiddlewareError):
         super().__init__(f"{purpose}: {reason}")
         self.purpose = purpose
         self.reason = reason
+
+
+class OutOfSpace(PortFailed):
+    """A disk has no room for what was to be written; the same may be tried again."""
 
 
 class BadBootFile(MiddlewareError):

@@ -6,7 +6,8 @@ follower acknowledges that position and nothing else.
 
 A commit that fails ends this LogStore. After EIO the kernel may have dropped the pages that were to be written and
 call the next fsync a success; what is durable is known only from opening the file anew. Source: Rebello et al.,
-"Can Applications Recover from fsync Failures?", USENIX ATC 2020.
+"Can Applications Recover from fsync Failures?", USENIX ATC 2020. After a write that found no space nothing of it was
+committed and no page was lost: `reopen` makes the same LogStore usable again, from what the file then holds.
 
 The database refuses UPDATE and DELETE, and any INSERT but at the end (schema.py); the one way out is `cut`. Damage is
 looked for in the -wal file and the last records at every open, and in the whole log by `verify`.
@@ -19,12 +20,13 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from middlewared.kernel.errors import Diverged, LogDamaged, PortFailed
+from middlewared.kernel.errors import Diverged, LogDamaged, MiddlewareError, OutOfSpace, PortFailed
 from middlewared.kernel.event import START, Position, Record, follows
 from middlewared.store import cut, records, schema, sqlite
 from middlewared.store.reader import LogReader
 from middlewared.store.verify import refuse_lost_frames, verify
 
+_PURPOSE = "commit the log"
 TAIL = 256
 """How many of the last records are checked at every open."""
 
@@ -39,7 +41,7 @@ class LogStore(LogReader):
         self._readback = self._readers.connect()
         self._head = START
         self._revision = ""
-        self._failed: str | None = None
+        self._failure: MiddlewareError | None = None
 
     @classmethod
     def open(cls, path: Path) -> LogStore:
@@ -69,7 +71,8 @@ class LogStore(LogReader):
         """Make `group` durable in one transaction, and answer the head as it is read back from the database.
 
         Raises Diverged, and stores nothing, when the records do not follow the head. Raises PortFailed when the
-        commit is not known to be durable; from then on every append does, until the log is opened anew.
+        commit is not known to be durable, OutOfSpace when there was no room; from then on every append does, until the
+        log is opened anew.
         """
         self._refuse_after_failure()
         expected = self._head
@@ -121,13 +124,36 @@ class LogStore(LogReader):
             schema.migrate(self._writer, "log", schema.WITH_METHOD)
         self._revision = schema.WITH_METHOD
 
-    def _refuse_after_failure(self) -> None:
-        if self._failed is not None:
-            raise PortFailed("commit the log", self._failed)
+    def reopen(self) -> Position:
+        """After OutOfSpace: let go of the connection that writes, open the file anew, and check its end as at a start.
 
-    def _fail(self, cause: Exception | str) -> PortFailed:
-        self._failed = f"{self.path}: {getattr(cause, 'orig', None) or cause}"
-        return PortFailed("commit the log", self._failed)
+        Returns where the log ends. Raises as `open` does; OutOfSpace, when there is still no room, may be tried again.
+        """
+        if self._failure is not None and not isinstance(self._failure, OutOfSpace):
+            raise self._failure
+        self._readback.close()
+        self._writer.close()
+        self._engine.dispose()
+        refuse_lost_frames(self.path)
+        with sqlite.sentences(self.path, f"open {self.path}"):
+            self._engine = sqlite.writer(self.path, "FULL")
+            self._writer = self._engine.connect()
+            self._readback = self._readers.connect()
+            self._begin()
+        self._failure = None
+        return self._head
+
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, cause: Exception | str) -> MiddlewareError:
+        """The commit did not succeed; only a lack of space is known to have left the file as it was."""
+        said = sqlite.meaning(cause, self.path, _PURPOSE) if isinstance(cause, Exception) else None
+        if not isinstance(said, PortFailed):
+            said = PortFailed(_PURPOSE, f"{self.path}: {getattr(cause, 'orig', None) or cause}")
+        self._failure = said
+        return said
 
     def _begin(self) -> None:
         self._revision = schema.bring_current(self._engine, "log")

@@ -8,6 +8,7 @@ last. Another tail of the same name gets its own digest behind. Records carry th
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from middlewared.kernel.errors import LogDamaged, PortFailed
+from middlewared.kernel.errors import LogDamaged, OutOfSpace, PortFailed
 from middlewared.kernel.event import Position, Record, follows
 from middlewared.kernel.tail import Page
 from middlewared.store.sqlite import sync_directory
@@ -65,7 +66,8 @@ def write(directory: Path, name: str, records: Iterable[Record]) -> tuple[Path, 
         sync_directory(directory)
         sync_directory(directory.parent)
     except OSError as e:
-        raise PortFailed("set records aside", f"{e.filename or unnamed}: {e.strerror}") from None
+        kind = OutOfSpace if e.errno == errno.ENOSPC else PortFailed
+        raise kind("set records aside", f"{e.filename or unnamed}: {e.strerror}") from None
     return target, digest.hexdigest()
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from middlewared.kernel.errors import LogDamaged, MiddlewareError, PortFailed
+from middlewared.kernel.errors import LogDamaged, MiddlewareError, OutOfSpace, PortFailed
 
 BUSY_S = 5.0
 """How long a connection waits for another's lock before it gives up."""
@@ -136,12 +136,15 @@ def _must_be_writable(path: Path) -> None:
 def meaning(error: Exception, path: Path, purpose: str, seq: int = 0) -> MiddlewareError:
     """What an error of SQLite says: PortFailed for the disk or a lock, LogDamaged for the content of `path`.
 
+    OutOfSpace when a write found no room. An fsync that fails for want of space is not told from one that fails.
+
     purpose: what was tried. seq: the record that could not be read, 0 where it is the file as a whole.
     """
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     code = getattr(cause, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in _OUTSIDE:
-        return PortFailed(purpose, f"{path}: {cause}")
+        kind = OutOfSpace if code & 0xFF == sqlite3.SQLITE_FULL else PortFailed
+        return kind(purpose, f"{path}: {cause}")
     return LogDamaged(str(path), seq, f"SQLite: {cause}")
 
 

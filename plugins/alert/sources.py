@@ -32,6 +32,10 @@ def apply_blocked(facts: ControllerFacts) -> str | None:
     return f"Nothing more is applied here: {facts.apply_blocked}" if facts.apply_blocked is not None else None
 
 
+def disk_full(facts: ControllerFacts) -> str | None:
+    return f"No configuration is taken here: {facts.no_room}" if facts.no_room is not None else None
+
+
 def state_differs(facts: ControllerFacts) -> str | None:
     if facts.state_differs is None:
         return None
@@ -82,6 +86,12 @@ SOURCES = (
         level="CRITICAL",
         title="The log holds an event that cannot be applied",
         holds=apply_blocked,
+    ),
+    AlertSource(
+        klass="DiskFull",
+        level="CRITICAL",
+        title="The disk of the log has no room",
+        holds=disk_full,
     ),
     AlertSource(
         klass="StateDiffers",

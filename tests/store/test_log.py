@@ -14,7 +14,7 @@ from threading import Timer
 import msgspec
 import pytest
 
-from middlewared.kernel.errors import Diverged, LogDamaged, PortFailed
+from middlewared.kernel.errors import Diverged, LogDamaged, OutOfSpace, PortFailed
 from middlewared.kernel.event import START, Record
 from middlewared.store import schema
 from middlewared.store.log import TAIL, LogStore
@@ -147,7 +147,7 @@ def test_the_database_accepts_a_record_at_its_end(log: LogStore, path: Path, cha
 
 
 def test_a_commit_that_fails_is_never_believed_again(path: Path, chain: Chain) -> None:
-    """A file that may not grow stands for a full disk."""
+    """A file that may not grow, by a limit of the process, is no full disk to SQLite but an error."""
     records = chain(600)
     log = LogStore.open(path)
     log.append(records[:1])
@@ -162,11 +162,29 @@ def test_a_commit_that_fails_is_never_believed_again(path: Path, chain: Chain) -
         signal.signal(signal.SIGXFSZ, handler)
     with pytest.raises(PortFailed, match="commit the log"):
         log.append(records[1:])
+    with pytest.raises(PortFailed, match="commit the log"):
+        log.reopen()
     log.close()
     again = LogStore.open(path)
     assert again.since(0, 1000) == records[:1]
     assert again.append(records[1:]) == records[-1].position
     again.close()
+
+
+def test_a_commit_without_room_is_refused_until_the_log_is_opened_anew_and_then_lands(path: Path, chain: Chain) -> None:
+    records = chain(600)
+    log = LogStore.open(path)
+    log.append(records[:1])
+    driver = log._writer.connection.driver_connection
+    assert driver is not None
+    driver.execute("PRAGMA max_page_count = 1")
+    for _ in range(2):
+        with pytest.raises(OutOfSpace, match=r"commit the log: .* is full"):
+            log.append(records[1:])
+    assert log.reopen() == records[0].position
+    assert log.append(records[1:]) == records[-1].position
+    assert log.verify() == records[-1].position
+    log.close()
 
 
 def test_a_record_that_somebody_else_wrote_stops_the_writer(log: LogStore, path: Path, chain: Chain) -> None:
