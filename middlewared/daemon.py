@@ -190,9 +190,7 @@ class Daemon:
         )
         self._engine.attach(self._replicator)
         self._tenure.attach(self._replicator)
-        self._aside = SetAside(
-            boot.node, self._log, self._data / "quarantine", self._registry, lambda: self._engine.states
-        )
+        self._aside = SetAside(boot.node, self._log, self._data / "quarantine", self._registry, self._engine)
 
     def _compose(self) -> None:
         boot = self._boot

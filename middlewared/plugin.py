@@ -153,8 +153,12 @@ class Controller(Protocol):
 
     def facts(self) -> ControllerFacts: ...
 
-    def alerts(self) -> Sequence[Alert]:
-        """What an operator must know of this controller at this moment, oldest first."""
+    def alerts(self, theirs: Sequence[Alert] | None = None) -> Sequence[Alert]:
+        """What an operator must know of this controller at this moment, oldest first; joined with `theirs`.
+
+        theirs: what the other controller tells of itself, None where it does not; marked as read where they were
+        dismissed here.
+        """
         ...
 
     def dismiss_alert(self, id_: str, *, dismissed: bool) -> None:

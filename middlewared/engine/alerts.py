@@ -29,6 +29,7 @@ class Alerts:
         self._sources = tuple(sources)
         self._held: dict[str, _Held] = {}
         self._dismissed: set[str] = set()
+        self._theirs: set[str] = set()
 
     def look(self, facts: ControllerFacts) -> list[Alert]:
         """What holds now and has held for long enough, oldest first."""
@@ -41,6 +42,13 @@ class Alerts:
                 told.append((held.since_s, self._alert(source, id_, sentence, held)))
         self._dismissed -= before.keys() - self._held.keys()
         return [alert for _, alert in sorted(told, key=lambda pair: pair[0])]
+
+    def joined(self, own: list[Alert], theirs: Iterable[Alert]) -> list[Alert]:
+        """Both controllers' alerts, oldest first. Those of the other one are marked as read where they are so here."""
+        marked = [msgspec.structs.replace(alert, dismissed=alert.id in self._dismissed) for alert in theirs]
+        before, self._theirs = self._theirs, {alert.id for alert in marked}
+        self._dismissed -= before - self._theirs
+        return sorted([*own, *marked], key=lambda alert: alert.datetime["$date"])
 
     def dismiss(self, id_: str, *, dismissed: bool) -> None:
         """Have it told as read, or as unread again."""

@@ -32,28 +32,29 @@ class Announcer:
         self._ask = ask
         self._bus = bus
         self._last: dict[str, object] = {}
-        self._not_before: dict[str, float] = {}
-        self._wake = asyncio.Event()
+        self._wakes = [asyncio.Event() for _ in self._announcements]
 
     def look(self) -> None:
         """Something changed that may matter."""
-        self._wake.set()
+        for wake in self._wakes:
+            wake.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. A query that takes long holds up no other."""
+        async with asyncio.TaskGroup() as group:
+            for announcement, wake in zip(self._announcements, self._wakes, strict=True):
+                group.create_task(self._keep(announcement, wake))
+
+    async def _keep(self, announcement: Announcement, wake: asyncio.Event) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_S):
-                    await self._wake.wait()
-            self._wake.clear()
-            for announcement in self._announcements:
-                await self._compare(announcement)
+                    await wake.wait()
+            wake.clear()
+            await self._compare(announcement)
+            await asyncio.sleep(announcement.pause_s)
 
     async def _compare(self, announcement: Announcement) -> None:
-        now = asyncio.get_running_loop().time()
-        if now < self._not_before.get(announcement.collection, now):
-            return
-        self._not_before[announcement.collection] = now + announcement.pause_s
         try:
             answer = await self._ask(announcement.query)
         except MiddlewareError as e:

@@ -8,24 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from middlewared.engine.registry import Registry
 from middlewared.engine.threeway import ThreeWay
 from middlewared.kernel.errors import CallFailed, LogDamaged, PortFailed
-from middlewared.kernel.event import START, Position, Record
+from middlewared.kernel.event import START, Record
 from middlewared.kernel.facts import Node
 from middlewared.kernel.tail import Page, Tail, described
-from middlewared.plugin import TailFold
+from middlewared.plugin import Noun, TailFold
 from middlewared.store import quarantine
 from middlewared.store.reader import LogReader
-from middlewared.store.rebuild import fold
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class States(Protocol):
+    """The committed states; engine.engine.Engine."""
+
+    @property
+    def states(self) -> Mapping[str, Any]:
+        """Of this moment, by noun."""
+        ...
+
+    async def state_at(self, noun: Noun[S], seq: int) -> S:
+        """The state of a noun after record `seq`. Raises CallFailed."""
+        ...
 
 
 class SetAside:
-    """plugin.Aside. states: the committed states of this moment, by noun."""
+    """plugin.Aside."""
 
     def __init__(
         self,
@@ -33,7 +49,7 @@ class SetAside:
         log: LogReader,
         directory: Path,
         registry: Registry,
-        states: Callable[[], Mapping[str, Any]],
+        states: States,
     ) -> None:
         self._node: Node = node
         self._log = log
@@ -94,20 +110,14 @@ class SetAside:
 
         Raises CallFailed when the record before it is not in this log.
         """
-        at, before = await asyncio.to_thread(self._before, first)
-        return ThreeWay(self._registry, before, self._states(), at)
-
-    def _before(self, first: Record) -> tuple[Position, dict[str, Any]]:
-        record = self._log.at(first.seq - 1) if first.seq > 1 else None
+        record = await asyncio.to_thread(self._log.at, first.seq - 1) if first.seq > 1 else None
         at = record.position if record is not None else START
         if at.hash != first.prev:
             reason = f"The tail follows a record {first.seq - 1} that is not in this log: another cut took it away too"
             raise CallFailed(errno.EINVAL, reason)
-        nouns = list(self._registry.nouns.values())
-        reached, states, blocked = fold(self._log, self._registry.catalogue, nouns, at.seq)
-        if blocked is not None:
-            raise CallFailed(errno.EIO, f"The log can be folded up to seq {reached.seq} only: {blocked}")
-        return at, states
+        nouns = self._registry.nouns.values()
+        before = {noun.name: await self._states.state_at(noun, at.seq) for noun in nouns}
+        return ThreeWay(self._registry, before, self._states.states, at)
 
     async def settle(self, *, decided: frozenset[str], discarded: frozenset[str]) -> None:
         """Digests of the tails about which somebody has decided; the files of those discarded go. States the whole."""

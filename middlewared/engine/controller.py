@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -152,9 +152,10 @@ class ThisController:
         at = self._tenure.standing.peer_interlink_at if self._tenure.standing is not None else None
         return at is not None and now - at < HEARD_S
 
-    def alerts(self) -> list[Alert]:
-        """What an operator must know of this controller at this moment, oldest first."""
-        return self._alerts.look(self.facts())
+    def alerts(self, theirs: Sequence[Alert] | None = None) -> list[Alert]:
+        """What an operator must know; see plugin.Controller."""
+        own = self._alerts.look(self.facts())
+        return self._alerts.joined(own, theirs) if theirs is not None else own
 
     def dismiss_alert(self, id_: str, *, dismissed: bool) -> None:
         """Have an alert shown as read, on this controller; forgotten when what it tells is over, or at a restart."""

@@ -165,8 +165,9 @@ class MemoryEngine:
     async def state_digest(self) -> tuple[int, str]:
         return self.seq, repr(sorted(self.states.items()))
 
-    def alerts(self) -> list[Alert]:
-        return self._alerts.look(self.facts_now)
+    def alerts(self, theirs: Sequence[Alert] | None = None) -> list[Alert]:
+        own = self._alerts.look(self.facts_now)
+        return self._alerts.joined(own, theirs) if theirs is not None else own
 
     def dismiss_alert(self, id_: str, *, dismissed: bool) -> None:
         self._alerts.dismiss(id_, dismissed=dismissed)

@@ -2,12 +2,14 @@
 
 from middlewared.plugin import Announcement, Plugin
 
-from .api import METHODS
+from .api import METHODS, PEER_METHODS
 from .sources import SOURCES
 
 plugin = Plugin(
     name="alert",
     methods=METHODS,
-    announces=(Announcement(collection="alert.list", query="alert.list"),),
+    peer=PEER_METHODS,
+    # The other controller is asked each time.
+    announces=(Announcement(collection="alert.list", query="alert.list", pause_s=0.5),),
     alerts=SOURCES,
 )

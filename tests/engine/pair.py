@@ -155,7 +155,7 @@ class Controller:
             begins_in=log_format,
         )
         self.engine.groups = []
-        self.aside = SetAside(node, self.log, directory / "quarantine", registry, lambda: self.engine.states)
+        self.aside = SetAside(node, self.log, directory / "quarantine", registry, self.engine)
         identity = frames.Identity(
             log_format_min=self.state.written_format(),
             cluster_id="c",

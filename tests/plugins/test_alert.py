@@ -10,7 +10,9 @@ from middlewared_plugins.alert import plugin as alert
 from middlewared_plugins.alert.sources import SOURCES
 
 from middlewared.engine.dispatch import Dispatcher
+from middlewared.engine.peer import Questions
 from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
+from middlewared.plugin import Alert
 from tests.plugins.client import Client
 
 HEALTHY = msgspec.structs.replace(
@@ -96,3 +98,40 @@ async def test_reading_and_dismissing_need_their_roles(world: World) -> None:
 async def test_every_class_is_listed_under_its_category(world: World) -> None:
     (category,) = await Client(world[0], "ALERT_LIST_READ").call("alert.list_categories")
     assert [c["id"] for c in category["classes"]] == [source.klass for source in SOURCES]
+
+
+async def test_the_other_controllers_alerts_are_told_with_its_name_and_can_be_dismissed_here(world: World) -> None:
+    api, engine = world
+    theirs = Alert(
+        id="LogHalted-B",
+        klass="LogHalted",
+        level="CRITICAL",
+        node="B",
+        text="halted",
+        formatted="halted",
+        datetime={"$date": 1},
+        dismissed=False,
+    )
+    engine.peer["alert.own"] = [theirs]
+    engine.facts_now = msgspec.structs.replace(HEALTHY, apply_blocked="seq 5", wall_ns=7_000_000)
+    admin = Client(api, "FULL_ADMIN")
+    assert [a["node"] for a in await admin.call("alert.list")] == ["B", "A"]
+    await admin.call("alert.dismiss", "LogHalted-B")
+    assert [a["dismissed"] for a in await admin.call("alert.list")] == [True, False]
+    del engine.peer["alert.own"]
+    assert [a["node"] for a in await admin.call("alert.list")] == ["A"]
+    await Questions(api)("alert.own", ())
+    engine.peer["alert.own"] = [theirs]
+    assert [a["dismissed"] for a in await admin.call("alert.list")] == [True, False]
+    engine.peer["alert.own"] = []
+    assert [a["node"] for a in await admin.call("alert.list")] == ["A"]
+    engine.peer["alert.own"] = [theirs]
+    assert [a["dismissed"] for a in await admin.call("alert.list")] == [False, False]
+
+
+async def test_the_other_controller_is_told_of_this_one_alone(world: World) -> None:
+    api, engine = world
+    engine.facts_now = msgspec.structs.replace(HEALTHY, apply_blocked="seq 5")
+    told = await Questions(api)("alert.own", ())
+    assert [alert.id for alert in msgspec.convert(told, list[Alert])] == ["ApplyBlocked-A"]
+    assert engine.asked == []
