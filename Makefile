@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 CODE := middlewared typings/middlewared_plugins typings/middlewared_migrations tests bench
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-full crash check bench campaign clean
+.PHONY: help setup run test test-full crash check bench campaign upgrade-test clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -47,6 +47,9 @@ bench: setup  ## measure, against the references
 
 campaign: setup  ## an hour of random faults under writers, in a real lab, and a check of the history: SEED=, WRITES=, MINUTES=
 	@$(BIN)/python -m tests.campaign $(if $(SEED),--seed $(SEED)) --writes $(or $(WRITES),100000) --minutes $(or $(MINUTES),60)
+
+upgrade-test: setup  ## upgrade a pair of another version to this one under writers, in both orders: REV=
+	@$(BIN)/python -m tests.upgrade $(if $(REV),--rev $(REV))
 
 clean:  ## end the lab, remove what was made
 	@test ! -x $(BIN)/middlewared-lab || $(BIN)/middlewared-lab down --wipe

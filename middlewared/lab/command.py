@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from middlewared.kernel.errors import MiddlewareError
+from middlewared.kernel.facts import Node
 from middlewared.lab import inside, verbs
 from middlewared.lab.faults import LINKS, NODES
 from middlewared.lab.layout import Layout, default_dir
@@ -86,14 +87,31 @@ def parser() -> argparse.ArgumentParser:
 def _add_life(command: argparse.ArgumentParser) -> None:
     command.add_argument("--detach", action="store_true", help="return as soon as the pair serves")
     command.add_argument(
+        "--build",
+        type=_build,
+        action="append",
+        default=[],
+        metavar="NODE=DIR",
+        help="let controller NODE run the build that is installed in the virtual environment DIR; a symbolic link is"
+        " followed at each start of its programs",
+    )
+    command.add_argument(
         "--stand-ins", type=Path, metavar="FILE", help="run other programs (see docs/running-the-lab.md)"
     )
+
+
+def _build(text: str) -> tuple[Node, str]:
+    node, _, directory = text.partition("=")
+    if node not in NODES or not Path(directory, "bin", "middlewared").exists():
+        raise argparse.ArgumentTypeError(f"{text!r} is not A=DIR or B=DIR with a DIR/bin/middlewared")
+    return node, str(Path(directory).absolute())
 
 
 def _up(layout: Layout, arguments: argparse.Namespace) -> int:
     from middlewared.lab import down, programs, screen, up
 
-    chosen = programs.read(arguments.stand_ins) if arguments.stand_ins else programs.ours(layout)
+    stand_ins = arguments.stand_ins
+    chosen = programs.read(stand_ins) if stand_ins else programs.ours(layout, dict(arguments.build))
     result = up.up(layout, chosen, _say)
     if arguments.detach or not sys.stdout.isatty():  # a terminal is shown the same, and more, all the time
         print(result.decode(), flush=True)

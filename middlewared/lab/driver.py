@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -79,9 +79,10 @@ class Pair:
 
     # --- life ---
 
-    def up(self) -> up.Result:
-        """Bring it up, or find it up."""
-        done = self._lab("up", "--detach", timeout_s=UP_TIMEOUT_S)
+    def up(self, builds: Mapping[Node, Path] | None = None) -> up.Result:
+        """Bring it up, or find it up. builds: see `middlewared-lab up --build`."""
+        words = [f"--build={node}={directory}" for node, directory in (builds or {}).items()]
+        done = self._lab("up", "--detach", *words, timeout_s=UP_TIMEOUT_S)
         if done.returncode != 0:
             raise PortFailed("bring the lab up", done.stderr.strip().rpartition("\n")[2])
         self.result = msgspec.json.decode(done.stdout.splitlines()[-1], type=up.Result)

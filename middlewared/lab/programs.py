@@ -22,40 +22,45 @@ enough to move anything."""
 class Programs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """controller: its daemons. shelf: its command line, () for none. set_up: whether a fresh pair is paired by `up`.
 
-    `{node}` and `{dir}` in command lines and log names stand for the controller and its directory.
+    `{node}`, `{dir}` and `{build}` in command lines and log names stand for the controller, its directory, and the
+    virtual environment whose programs it runs: builds[node], else this one.
     """
 
     controller: tuple[Service, ...]
     shelf: tuple[str, ...] = ()
     set_up: bool = False
+    builds: dict[Node, str] = {}
 
 
-def ours(layout: Layout) -> Programs:
-    binaries = Path(sys.executable).parent
+def ours(layout: Layout, builds: dict[Node, str]) -> Programs:
+    """builds: the virtual environments of controllers that run another build than this one."""
     boot = ("--config", "{dir}/middlewared.toml")
     fenced = Service(
         name="fenced",
-        argv=(f"{binaries}/middlewared-fenced", *boot),
+        argv=("{build}/bin/middlewared-fenced", *boot),
         log="{dir}/log/fenced.log",
         vital_s=FENCED_MAY_BE_GONE_S,
         longest_wait_s=WITHIN_LEASE_S,
     )
     carpd = Service(
         name="carpd",
-        argv=(f"{binaries}/middlewared-carpd", *boot),
+        argv=("{build}/bin/middlewared-carpd", *boot),
         log="{dir}/log/carpd.log",
         longest_wait_s=WITHIN_LEASE_S,
     )
     daemon = Service(
         name="middlewared",
-        argv=(f"{binaries}/middlewared", "serve", *boot),
+        argv=("{build}/bin/middlewared", "serve", *boot),
         log="{dir}/log/middlewared.log",
         watchdog_s=WATCHDOG_S,
     )
     cables = [f"--node={node}={layout.shelf_cables(node)}" for node in LAN]
     shelf = (sys.executable, "-m", "middlewared.lab.shelf", str(layout.shelf), f"--disks={DISKS}", *cables)
     return Programs(
-        controller=(fenced, carpd, daemon), shelf=(*shelf, f"--control={layout.shelf_control}"), set_up=True
+        controller=(fenced, carpd, daemon),
+        shelf=(*shelf, f"--control={layout.shelf_control}"),
+        set_up=True,
+        builds=builds,
     )
 
 
@@ -69,9 +74,10 @@ def read(file: Path) -> Programs:
 
 def services_for(programs: Programs, layout: Layout, node: Node) -> list[Service]:
     """The controller's services with the placeholders filled in."""
+    build = programs.builds.get(node, str(Path(sys.executable).parent.parent))
 
     def fill(text: str) -> str:
-        return text.replace("{node}", node).replace("{dir}", str(layout.machine(node)))
+        return text.replace("{node}", node).replace("{dir}", str(layout.machine(node))).replace("{build}", build)
 
     return [
         msgspec.structs.replace(service, argv=tuple(map(fill, service.argv)), log=fill(service.log))

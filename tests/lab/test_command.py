@@ -45,6 +45,8 @@ def test_down_on_nothing_is_fine(tmp_path: Path) -> None:
         (["cut", "lan"], "argument link: invalid choice: 'lan'"),
         (["cut", "lan:A", "--one-way", "up"], "argument --one-way: invalid choice: 'up'"),
         (["exec", "A"], "a command is needed after --"),
+        (["up", "--build", "C=/usr"], "'C=/usr' is not A=DIR or B=DIR with a DIR/bin/middlewared"),
+        (["up", "--build", "A=/nowhere"], "'A=/nowhere' is not A=DIR or B=DIR with a DIR/bin/middlewared"),
         (["explode"], "invalid choice: 'explode'"),
         ([], "required: COMMAND"),
     ],
