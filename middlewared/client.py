@@ -8,18 +8,20 @@ What happens when a controller dies in the middle of a call:
     the call was not sent                           it goes to the next address
     it was refused: that controller is standby      it goes to the addresses that the refusal names
     it was refused: no controller has the role yet  it is sent again after the time that the refusal names
-    it was sent, and the answer is lost             a method that only asks is sent again; any other raises
-                                                    OutcomeUnknown, because sending it twice may do it twice
+    it was sent, and the answer is lost             a method that only asks is sent again; a write is sent again under
+                                                    its id, which does it once (docs/api.md, "Asking again"); any other
+                                                    raises OutcomeUnknown, because sending it twice may do it twice
 
-Every wait is bounded by the call's `timeout_s`.
+Every wait is bounded by the call's `timeout_s`. A write whose answer was lost raises OutcomeUnknown when that is over,
+or when the controller that could be asked is of a build that remembers no requests.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -27,9 +29,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from middlewared.connection import Connection, Progress
-from middlewared.kernel.errors import CallFailed, MiddlewareError, NotActive, NotAuthorized, OutcomeUnknown, PortFailed
+from middlewared.kernel.errors import MiddlewareError, NotActive, NotAuthorized, OutcomeUnknown, PortFailed
 from middlewared.protocol import rpc
 from middlewared.protocol.rpc import errname
+from middlewared.sending import ROUND_S, Sending, only_asks
 from middlewared.shell.websocket_client import FORMS, Address, parse
 from middlewared.subscriptions import PATIENCE_S, Following, Notice, Subscription
 
@@ -39,21 +42,8 @@ T = TypeVar("T")
 
 CONNECT_S = 10.0
 CALL_S = 60.0
-ROUND_S = 0.2
-"""Between two rounds through addresses none of which answers."""
-RETRY_AFTER_LIMIT_S = 5.0
-"""A refusal that names a longer wait is for the caller to know of."""
 JOB_S = 86_400.0
 OPTIONS = {"legacy_jobs": False, "private_methods": False, "py_exceptions": False}
-
-_ASKING = {"ping", "query", "config", "get_instance", "status", "state", "me", "info", "version", "ready", "node"}
-"""Last parts of the names of methods that only ask, whatever their namespace."""
-
-
-def only_asks(method: str) -> bool:
-    """Whether `method` may be sent twice without harm, going by its name; in doubt it may not."""
-    last = method.rpartition(".")[2]
-    return last in _ASKING or last.startswith(("get_", "has_")) or last.endswith("_choices")
 
 
 class Client:
@@ -98,9 +88,17 @@ class Client:
         """Whether anyone is there: "pong"."""
         return await self.call("core.ping", timeout_s=timeout_s)
 
-    async def call(self, method: str, *params: object, timeout_s: float = CALL_S, again: bool | None = None) -> object:
+    async def call(
+        self,
+        method: str,
+        *params: object,
+        timeout_s: float = CALL_S,
+        again: bool | None = None,
+        request_id: str | None = None,
+    ) -> object:
         """Call a method and return its result; see `request`."""
-        return (await self.request(method, params, timeout_s=timeout_s, again=again)).result
+        reply = await self.request(method, params, timeout_s=timeout_s, again=again, request_id=request_id)
+        return reply.result
 
     async def call_job(
         self, method: str, *params: object, progress: Progress | None = None, timeout_s: float = JOB_S
@@ -121,39 +119,41 @@ class Client:
         timeout_s: float = CALL_S,
         again: bool | None = None,
         progress: Progress | None = None,
+        request_id: str | None = None,
     ) -> rpc.Reply:
         """Call a method and return the whole reply, `meta` included.
 
-        again: whether it may be sent a second time when the answer to the first is lost; None: going by its name.
+        again: whether it may be sent a second time when the answer to the first is lost; None: if that does no harm.
+        request_id: a UUID, to ask again for a write whose outcome was unknown; None: a new one.
         Raises Refused, UnknownMethod, CallFailed and its children as the server says, PortFailed when no address
         answers, OutcomeUnknown.
         """
-        until = time.monotonic() + timeout_s
-        redirected = False
+        sending = Sending(method, again, time.monotonic() + timeout_s, request_id or str(uuid.uuid4()))
         while True:
-            connection = await self._connected(until)
+            connection = await self._connected_for(sending)
             try:
-                left_s = max(0.0, until - time.monotonic())
-                return await connection.request(method, params, left_s, progress=progress)
-            except PortFailed:
-                if time.monotonic() >= until:
-                    raise
-                # Nothing was sent, and the connection is known to be lost: the next one.
-            except OutcomeUnknown:
-                if time.monotonic() >= until or not (only_asks(method) if again is None else again):
-                    raise
+                return await connection.request(
+                    method, params, sending.left_s, progress=progress, id_=sending.request_id
+                )
             except NotActive as e:
-                # The second time they point at each other: a change of roles is under way.
-                pause_s = ROUND_S if redirected else 0.0
-                if time.monotonic() + pause_s >= until or not self._go_to(_urls(e), connection):
-                    raise
-                await asyncio.sleep(pause_s)
-                redirected = True
-            except CallFailed as e:
-                wait_s = _retry_after_s(e)
-                if wait_s is None or time.monotonic() + wait_s >= until:
-                    raise
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(sending.redirected(self._go_to(_urls(e), connection), e))
+            except MiddlewareError as e:
+                await asyncio.sleep(sending.failed(e))
+                if connection.lost is not None:
+                    self._prefer_others(connection)
+
+    async def _connected_for(self, sending: Sending) -> Connection:
+        """A connection on which the call may be sent. Once its outcome is unknown, whatever fails is tried again."""
+        while True:
+            try:
+                connection = await self._connected(sending.until)
+                allowed = await sending.may_go_on(connection)
+            except MiddlewareError as e:
+                await asyncio.sleep(sending.not_connected(e))
+                continue
+            if not allowed and sending.unknown is not None:
+                raise sending.unknown
+            return connection
 
     async def subscribe(
         self, name: str, *, since: int | None = None, timeout_s: float = CONNECT_S
@@ -272,6 +272,11 @@ class Client:
         self._prefer([address for address in others if address in active] or others)
         return True
 
+    def _prefer_others(self, lost: Connection) -> None:
+        """Where an answer was lost, the other controller is likelier to answer."""
+        if self._connection is lost:
+            self._prefer(self._addresses[1:])
+
     def _prefer(self, first: Collection[Address]) -> None:
         """Try these first. An address that was not given is never used, whoever names it."""
         self._addresses.sort(key=lambda address: address not in first)
@@ -281,12 +286,6 @@ def _urls(refusal: NotActive) -> list[str]:
     extra = refusal.extra
     urls = extra.get("active_urls") if isinstance(extra, Mapping) else None
     return [str(url) for url in urls] if isinstance(urls, list | tuple) else []
-
-
-def _retry_after_s(refusal: CallFailed) -> float | None:
-    extra = refusal.extra
-    wait_s = extra.get("retry_after_s") if isinstance(extra, Mapping) and refusal.errno == errno.EBUSY else None
-    return float(wait_s) if isinstance(wait_s, int | float) and wait_s <= RETRY_AFTER_LIMIT_S else None
 
 
 class SyncClient:
@@ -305,9 +304,9 @@ class SyncClient:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
-    def call(self, method: str, *params: object, timeout_s: float = CALL_S, again: bool | None = None) -> object:
+    def call(self, method: str, *params: object, **settings: Any) -> object:
         """As Client.call."""
-        return self._run(self._client.call(method, *params, timeout_s=timeout_s, again=again))
+        return self._run(self._client.call(method, *params, **settings))
 
     def call_job(self, method: str, *params: object, **settings: Any) -> object:
         """As Client.call_job; `progress` is called in the client's own thread."""

@@ -36,6 +36,9 @@ class Connection:
         self._retired = False
         self._closing: asyncio.Task[None] | None = None
         self.lost: PortFailed | None = None
+        self.remembers = False
+        """The server carries out a write that comes again under its id only once."""
+        self._repeatable: dict[str, bool] | None = None
 
     @classmethod
     async def open(cls, address: Address, options: Mapping[str, bool], timeout_s: float) -> Connection:
@@ -43,7 +46,8 @@ class Connection:
         until = time.monotonic() + timeout_s
         self = cls(await open_link(address, timeout_s))
         try:
-            await self.request("core.set_options", [dict(options)], max(0.1, until - time.monotonic()))
+            told = await self.request("core.set_options", [dict(options)], max(0.1, until - time.monotonic()))
+            self.remembers = isinstance(told.result, Mapping) and told.result.get("remembers_requests") is True
         except MiddlewareError as e:
             await self.close()
             raise PortFailed(f"connect to {address.uri}", str(e)) from None
@@ -56,15 +60,16 @@ class Connection:
         timeout_s: float,
         on_result: Callable[[object], None] | None = None,
         progress: Progress | None = None,
+        id_: str | None = None,
     ) -> rpc.Reply:
         """Call and wait. Raises what the server says, PortFailed if nothing was sent, OutcomeUnknown after that.
 
         on_result: called with the result before any message after it is looked at. progress: told of every change of
-        the job that the call begins.
+        the job that the call begins. id_: a UUID under which a write is remembered; None: a new one.
         """
         if self.lost is not None:
             raise self.lost
-        id_ = str(uuid.uuid4())
+        id_ = id_ or str(uuid.uuid4())
         if progress is not None:
             await self._hear_jobs(timeout_s)
             self._progress[id_] = progress
@@ -86,6 +91,16 @@ class Connection:
         if answer.error is not None:
             raise rpc.exception_of(answer.error)
         return answer
+
+    async def may_repeat(self, method: str, timeout_s: float) -> bool:
+        """Whether the server carries out `method` only once however often it is sent under one id."""
+        if not self.remembers:
+            return False
+        if self._repeatable is None:
+            methods = (await self.request("core.get_methods", [], timeout_s)).result
+            entries = methods.items() if isinstance(methods, Mapping) else ()
+            self._repeatable = {name: m.get("kind") == "write" and not m.get("job") for name, m in entries}
+        return self._repeatable.get(method, False)
 
     async def _hear_jobs(self, timeout_s: float) -> None:
         if not self._hears_jobs:

@@ -10,13 +10,14 @@ import asyncio
 import errno
 import os
 import sys
+import uuid
 from collections.abc import Sequence
 
 import msgspec
 
 from middlewared import progress
 from middlewared.client import FORMS, Client, errname
-from middlewared.kernel.errors import CallFailed, MiddlewareError, Refused
+from middlewared.kernel.errors import CallFailed, MiddlewareError, OutcomeUnknown, Refused
 
 DEFAULT_URI = "ws+unix:///run/middleware/middlewared.sock"
 DEFAULT_TIMEOUT_S = 60.0
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Refused as e:
         lines = [f"[{errname(number)}] {field}: {message}" for field, message, number in e.problems]
         return _fail(args.quiet, *lines)
+    except OutcomeUnknown as e:
+        hint = f"ask again for the outcome with: midclt call --request-id {e.request_id} {args.method} ..."
+        return _fail(args.quiet, f"[{errname(e.errno)}] {e.reason}", *([hint] if args.command == "call" else []))
     except CallFailed as e:
         extra = [] if e.extra in (None, [], {}) else [_json(e.extra)]
         return _fail(args.quiet, f"[{errname(e.errno)}] {e.reason}", *extra)
@@ -52,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(args: argparse.Namespace) -> None:
-    async with Client(args.uri, username=args.username, password=args.password) as client:
+    async with Client(*(args.uris or [DEFAULT_URI]), username=args.username, password=args.password) as client:
         match args.command:
             case "ping":
                 _print(await client.ping(args.timeout), args.json)
@@ -63,7 +67,8 @@ async def _run(args: argparse.Namespace) -> None:
                         result = await client.call_job(args.method, *given, progress=show)
                     _print(result, args.json)
                     return
-                _print(await client.call(args.method, *given, timeout_s=args.timeout), args.json)
+                result = await client.call(args.method, *given, timeout_s=args.timeout, request_id=args.request_id)
+                _print(result, args.json)
             case "subscribe":
                 await _listen(client, args)
             case _:
@@ -125,7 +130,8 @@ def _fail(quiet: bool, *lines: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="midclt", description="Call the API of middlewared.")
     add = parser.add_argument
-    add("-u", "--uri", default=DEFAULT_URI, help=f"where the server is: {FORMS} (default: {DEFAULT_URI})")
+    where = f"where the server is: {FORMS} (default: {DEFAULT_URI}); once for each controller"
+    add("-u", "--uri", action="append", dest="uris", help=where)
     add("-U", "--username", help="log in as")
     add("-P", "--password", help="with this password")
     timeout_s = os.environ.get("CALL_TIMEOUT", str(DEFAULT_TIMEOUT_S))
@@ -135,6 +141,8 @@ def _parser() -> argparse.ArgumentParser:
     call = commands.add_parser("call", help="call a method and print its result")
     call.add_argument("method")
     call.add_argument("args", nargs="*", help="JSON, or a bare string; - reads it from stdin")
+    help_ = "the id of a write whose outcome was unknown: it is not done twice, and answered as it was"
+    call.add_argument("--request-id", type=_uuid, metavar="UUID", help=help_)
     call.add_argument("-j", "--job", action="store_true", help="it is a job: show its progress, wait for its end")
     looks = ("progressbar", "description")
     call.add_argument("-jp", "--job-print", choices=looks, default=looks[0], help="a bar on a terminal, or lines")
@@ -156,6 +164,13 @@ def _add_output(parser: argparse.ArgumentParser, default: object) -> None:
     """The options that may stand before the command and after it."""
     parser.add_argument("-q", "--quiet", action="store_true", default=default, help="on failure, the exit status only")
     parser.add_argument("--json", action="store_true", default=default, help="strings and booleans as JSON too")
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no UUID") from None
 
 
 def _seconds(text: str) -> float:

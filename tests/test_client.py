@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -13,13 +15,15 @@ from middlewared_plugins.auth import login
 from middlewared_plugins.auth import plugin as auth
 from middlewared_plugins.auth.attempts import Attempts
 from middlewared_plugins.core import plugin as core
+from sqlalchemy import Column, Integer, MetaData, Table
 
-from middlewared.client import Client, SyncClient, only_asks, parse
+from middlewared.client import Client, Connection, SyncClient, only_asks, parse
 from middlewared.config import BootFile
 from middlewared.engine.bus import Bus
 from middlewared.engine.standin import MemoryEngine, dispatcher
 from middlewared.kernel.errors import (
     CallFailed,
+    ConfigBehind,
     NoRole,
     NotActive,
     NotAuthorized,
@@ -28,7 +32,8 @@ from middlewared.kernel.errors import (
     Refused,
     UnknownMethod,
 )
-from middlewared.plugin import Announcement, Call, Plugin, command, job, query
+from middlewared.kernel.event import Event
+from middlewared.plugin import Announcement, Call, Command, Noun, Plugin, command, job, local, query
 from middlewared.shell.websocket import ApiServer
 from middlewared.subscriptions import Subscription
 
@@ -39,6 +44,30 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Tally(msgspec.Struct, frozen=True):
+    n: int = 0
+
+
+class Add(Command, frozen=True, kw_only=True):
+    noun: ClassVar[str] = "tally"
+
+
+class Added(Event, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "tally.added"
+
+
+TALLY: Noun[Tally] = Noun(
+    name="tally",
+    initial=Tally(),
+    events=(Added,),
+    decide=lambda _, __: [Added()],
+    evolve=lambda state, _: Tally(state.n + 1),
+    table=Table("tally", MetaData(), Column("n", Integer, primary_key=True)),
+    project=lambda state: [{"n": state.n}],
+    restore=lambda rows: Tally(),
+)
 
 
 class Node:
@@ -55,9 +84,11 @@ class Node:
             command("test.write")(self._answer),
             query("test.query")(self._answer),
             job("test.job")(self._answer),
+            command("test.add")(self._add),
+            local("test.act")(self._answer),
         )
         announced = Announcement(collection="test.announced", query="test.query", field="text")
-        test = Plugin(name="test", methods=methods, announces=(announced,))
+        test = Plugin(name="test", nouns=(TALLY,), methods=methods, announces=(announced,))
         self._answers, self.engine, self.bus = dispatcher(core, auth, test)
         self.log = self.engine.log
         self.server = ApiServer(self._answers, self.bus, self.boot)
@@ -73,6 +104,15 @@ class Node:
 
     async def die(self) -> None:
         await self.server.stop()
+
+    def goes_on_from(self, other: Node) -> None:
+        """Have the log of another node, as after a takeover."""
+        self._answers.engine = self.engine = other.engine
+
+    async def _add(self, call: Call) -> int:
+        await call.execute(Add())
+        await self._answer(call)
+        return call.state(TALLY).n
 
     async def _answer(self, call: Call, text: str = "") -> str:
         self.calls += 1
@@ -231,16 +271,94 @@ async def test_a_query_whose_answer_was_lost_is_asked_again_elsewhere(a: Node, b
         assert await call == "b"
 
 
-async def test_a_write_whose_answer_was_lost_is_not_sent_twice(a: Node, b: Node) -> None:
-    a.hangs = True
+async def lost(node: Node, call: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+    """The call was carried out on `node`, and the node died before it could answer."""
+    node.hangs = True
+    task = asyncio.create_task(call)
+    await asyncio.wait_for(node.reached.wait(), 5)
+    await node.die()
+    return task
+
+
+async def test_a_write_whose_answer_was_lost_is_asked_for_elsewhere_and_done_once(a: Node, b: Node) -> None:
+    b.goes_on_from(a)
     async with far(a, b) as client:
-        call = asyncio.create_task(client.call("test.write"))
-        await asyncio.wait_for(a.reached.wait(), 5)
-        await a.die()
+        assert await (await lost(a, client.call("test.add"))) == 1
+        assert await client.call("test.add") == 2
+    assert sum(isinstance(asked[0], Add) for asked in a.engine.executed) == 2
+
+
+async def test_a_write_whose_answer_was_lost_is_asked_for_at_the_same_address_when_that_answers_again(a: Node) -> None:
+    async with far(a) as client:
+        call = await lost(a, client.call("test.add"))
+        a.hangs = False
+        a.server = ApiServer(a._answers, a.bus, a.boot)
+        await a.server.start()
+        assert await call == 1
+
+
+async def test_until_somebody_may_write_again_the_client_goes_on_asking(a: Node, b: Node) -> None:
+    b.goes_on_from(a)
+    async with far(a, b) as client:
+        await client.ping()
+        call = await lost(a, client.call("test.add"))
+        a.engine.refusal = NoRole("taking over", retry_after_s=0.02)
+        await asyncio.sleep(0.1)
+        for refusal in (NotActive("B", [a.url]), ConfigBehind("not yet"), None):
+            assert not call.done()
+            a.engine.refusal = refusal
+            await asyncio.sleep(0.25)
+        assert await call == 1
+
+
+async def test_a_write_whose_answer_was_lost_is_not_sent_again_to_a_build_that_remembers_nothing(
+    a: Node, b: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "remembers", property(lambda _: False, lambda *_: None), raising=False)
+    async with far(a, b) as client:
+        call = await lost(a, client.call("test.write"))
         with pytest.raises(OutcomeUnknown):
             await call
         assert b.calls == 0
         assert await client.call("test.write") == "b"
+
+
+@pytest.mark.parametrize("method", ["test.act", "test.job"])
+async def test_what_acts_on_one_controller_only_is_never_sent_twice(a: Node, b: Node, method: str) -> None:
+    async with far(a, b) as client:
+        call = await lost(a, client.call(method))
+        with pytest.raises(OutcomeUnknown):
+            await call
+    assert b.calls == 0
+
+
+async def test_a_write_is_not_sent_twice_when_the_caller_says_so(a: Node, b: Node) -> None:
+    b.goes_on_from(a)
+    async with far(a, b) as client:
+        call = await lost(a, client.call("test.add", again=False))
+        with pytest.raises(OutcomeUnknown):
+            await call
+    assert b.calls == 0
+
+
+async def test_an_outcome_that_stays_unknown_names_the_id_with_which_to_ask_again(a: Node, b: Node) -> None:
+    b.goes_on_from(a)
+    async with far(a) as client:
+        call = await lost(a, client.call("test.add", timeout_s=0.5))
+        with pytest.raises(OutcomeUnknown) as error:
+            await call
+    async with far(b) as client:
+        assert await client.call("test.add", request_id=error.value.request_id) == 1
+        assert await client.call("test.add") == 2
+
+
+async def test_a_refusal_of_the_second_copy_is_the_answer(a: Node, b: Node) -> None:
+    async with far(a, b) as client:
+        call = await lost(a, client.call("test.write"))
+        assert await call == "b"
+        b.engine.refusal = CallFailed(errno.EEXIST, "there is one")
+        with pytest.raises(CallFailed, match="there is one"):
+            await client.call("test.write")
 
 
 async def test_a_write_may_be_sent_twice_when_the_caller_says_so(a: Node, b: Node) -> None:

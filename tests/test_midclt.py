@@ -17,7 +17,7 @@ from middlewared.config import BootFile
 from middlewared.engine.bus import Bus
 from middlewared.engine.standin import dispatcher
 from middlewared.kernel.errors import Refused
-from middlewared.plugin import Call, JobCall, Plugin, job, query
+from middlewared.plugin import Call, JobCall, Plugin, command, job, query
 from middlewared.shell.websocket import ApiServer
 
 WAIT_S = 20.0
@@ -42,10 +42,15 @@ async def work(call: JobCall, how: str) -> dict[str, str]:
     return {"how": how}
 
 
+@command("test.slow")
+async def slow(call: Call) -> None:
+    await asyncio.sleep(WAIT_S)
+
+
 class World:
     def __init__(self, directory: Path) -> None:
         self.boot = BootFile(node="A", run_dir=str(directory), listen="127.0.0.1:1")
-        made, engine, self.bus = dispatcher(core, auth, Plugin(name="test", methods=(echo, number, work)))
+        made, engine, self.bus = dispatcher(core, auth, Plugin(name="test", methods=(echo, number, work, slow)))
         self.log = engine.log
         self.server = ApiServer(made, self.bus, self.boot)
         self.uri = f"ws+unix://{self.boot.api_socket}"
@@ -73,6 +78,27 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield made
     finally:
         await made.server.stop()
+
+
+async def test_an_unknown_outcome_names_the_id_and_how_to_ask_again(world: World) -> None:
+    id_ = "0d9b7a52-6a58-4a52-8e9a-b2d3f6d6f0aa"
+    status, out, err = await world.midclt("-t", "0.5", "call", "--request-id", id_, "test.slow")
+    assert (status, out) == (1, "")
+    assert err.splitlines() == [
+        f"[ETIMEDOUT] The outcome of request {id_} is not known yet; ask again with the same request_id",
+        f"ask again for the outcome with: midclt call --request-id {id_} test.slow ...",
+    ]
+
+
+async def test_a_request_id_that_is_no_uuid_is_a_wrong_command_line(world: World) -> None:
+    status, _, err = await world.midclt("call", "--request-id", "17", "test.echo")
+    assert status == 2
+    assert "17 is no UUID" in err
+
+
+async def test_of_two_controllers_the_one_that_answers_is_asked(world: World, tmp_path: Path) -> None:
+    world.uri, there = f"ws+unix://{tmp_path}/nobody.sock", world.uri
+    assert await world.midclt("-u", there, "ping") == (0, "pong\n", "")
 
 
 async def test_ping_answers_pong(world: World) -> None:

@@ -113,6 +113,7 @@ class OutcomeUnknown(CallFailed):
             f"The outcome of request {request_id} is not known yet; ask again with the same request_id",
             {"request_id": request_id},
         )
+        self.request_id = request_id
 
 
 class LogDamaged(MiddlewareError):

@@ -37,10 +37,13 @@ async def ping(call: Call) -> str:
 
 @local("core.set_options", public=True)
 async def set_options(call: Call, options: Options) -> dict[str, bool]:
-    """Set options of this connection; returns all of them."""
+    """Set options of this connection; returns all of them, and what a client must know of this build.
+
+    remembers_requests: a write that comes again under its id is carried out once, and answered as it was.
+    """
     given: dict[str, bool] = msgspec.to_builtins(options)
     call.session.options.update({**given, "py_exceptions": False})
-    return dict(call.session.options)
+    return {**call.session.options, "remembers_requests": True}
 
 
 class SubscribeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +90,7 @@ async def get_methods(call: Call) -> dict[str, object]:
         method.name: {
             "name": method.name,
             "kind": method.kind,
+            "job": method.job,
             "roles": list(method.roles),
             "public": method.public,
             "local_only": method.local_only,

@@ -41,9 +41,10 @@ async def test_anyone_may_ping(api: tuple[Dispatcher, Bus]) -> None:
 async def test_options_that_are_left_out_stay_and_all_are_returned(api: tuple[Dispatcher, Bus]) -> None:
     client = session(local_root=False)
     told = await call(api, client, "core.set_options", {"legacy_jobs": False})
-    assert told == {"legacy_jobs": False, "private_methods": False, "py_exceptions": False, "durability": False}
+    options = {"legacy_jobs": False, "private_methods": False, "py_exceptions": False, "durability": False}
+    assert told == {**options, "remembers_requests": True}
     told = await call(api, client, "core.set_options", {"durability": True})
-    assert told == {"legacy_jobs": False, "private_methods": False, "py_exceptions": False, "durability": True}
+    assert told == {**options, "durability": True, "remembers_requests": True}
 
 
 async def test_pickled_errors_are_never_promised(api: tuple[Dispatcher, Bus]) -> None:
