@@ -240,15 +240,13 @@ class Engine:
         position = self._replicator.replica.log.tip
         size = 0
         while len(records) < GROUP and size < GROUP_BYTES and (waiter := self._under_way.next()) is not None:
+            made: list[Record] = []
             try:
                 made = self._decide(waiter, position)
-            except MiddlewareError as e:
-                self._under_way.finish(waiter, e)
-                continue
             except Exception as e:
-                log.exception("event=decide_failed noun=%s", waiter.command.noun)
-                self._under_way.finish(waiter, e)
-                continue
+                if not isinstance(e, MiddlewareError):
+                    log.exception("event=decide_failed noun=%s", waiter.command.noun)
+                waiter.refusal = e
             records += made
             size += sum(len(record.payload) for record in made)
             position = records[-1].position if records else position
@@ -300,6 +298,8 @@ class Engine:
         for waiter in self._under_way.reached(replica_log.committed.seq):
             if committed.get(waiter.at.seq, waiter.at.hash) != waiter.at.hash:
                 self._under_way.finish(waiter, OutcomeUnknown(waiter.request_id))
+            elif waiter.refusal is not None:
+                self._under_way.finish(waiter, waiter.refusal)
             else:
                 self._under_way.finish(waiter, self._committed(waiter.at.seq, waiter.term, waiter.events))
 

@@ -233,7 +233,7 @@ class Replicator:
     async def _feed_cut(self, at: Position) -> None:
         try:
             head, history, count = await self._with_room(self._cut, at)
-        except MiddlewareError as e:
+        except Diverged as e:
             self.feed(values.Broken(str(e)))
             return
         await self._listener.was_cut(at, count)

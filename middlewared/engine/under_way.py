@@ -18,9 +18,13 @@ from middlewared.plugin import Command
 
 
 class Waiter:
-    """One command. at: its last record, once it is decided; term: in which it was written; events: how many it made."""
+    """One command.
 
-    __slots__ = ("_callers", "actor", "at", "command", "events", "method", "request_id", "term")
+    at: its last record, once it is decided; term: in which it was written; events: how many it made. refusal: why it
+    made none. It was decided against records that may not be committed yet, so it is no answer before they are.
+    """
+
+    __slots__ = ("_callers", "actor", "at", "command", "events", "method", "refusal", "request_id", "term")
 
     def __init__(self, command: Command, actor: str, request_id: str, method: str) -> None:
         self.command = command
@@ -30,6 +34,7 @@ class Waiter:
         self.at = START
         self.term = 0
         self.events = 0
+        self.refusal: Exception | None = None
         self._callers: list[asyncio.Future[Committed]] = []
 
     @property

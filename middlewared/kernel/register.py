@@ -4,7 +4,7 @@ A register is free or held by one controller in one term. Rules, the whole of th
 
     claim    granted when the term is above the register's and the register is still as the claimer read it
     release  granted to the holder in its term; the term stays, so no term is granted twice
-    record   written by the holder, in the term that it holds
+    record   written by the holder, in the term that it holds, and never over a later one: writes may overtake each other
     beat     written by the holder, in the term that it holds
 
 Everything else is denied and leaves the register as it was. The comparison with what was read (`over`) is what a SCSI
@@ -73,7 +73,9 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
         return self._hold(Holding(term=term, owner=None, generation=self.holding.generation + 1))
 
     def write_record(self, node: Node, record: PairRecord) -> tuple[Register, Granted | Denied]:
-        if record.owner != node or not self._held(node, record.term):
+        held = self.record
+        overtaken = held is not None and (held.term, held.serial) > (record.term, record.serial)
+        if record.owner != node or not self._held(node, record.term) or overtaken:
             return self, Denied(self.holding)
         return msgspec.structs.replace(self, record=record), Granted(self.holding)
 

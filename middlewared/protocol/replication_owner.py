@@ -70,6 +70,7 @@ class Owner:
         self._gather_until: float | None = now + GATHER_S
         self._adopted = 0
         # streaming
+        self._follow: frames.Follow | None = None
         self._streaming = False
         self._reading: int | None = None
         self._expected: bytes | None = None
@@ -79,7 +80,9 @@ class Owner:
         self._patience_until = now + GATHER_S
         self._notice_at: float | None = None
         # the record
-        self._maybe: frozenset[Node] = frozenset()
+        # The record may have been read from one disk alone, and the next owner may read the others: until it was
+        # written in this term, whoever is not in it may still stand in one of those.
+        self._maybe: frozenset[Node] = frozenset() if tenure.record is None else frozenset({self.peer})
         self._asked: tuple[int, frozenset[Node]] | None = None
         self._asks = 0
         self._retry_at: float | None = None
@@ -175,6 +178,7 @@ class Owner:
     # --- what happens ---
 
     def line_down(self) -> None:
+        self._follow = None
         self._streaming = False
         self._reading = None
         self._silent_since = None
@@ -185,7 +189,7 @@ class Owner:
         """A frame of this term. Raises Diverged."""
         match frame:
             case frames.Follow() if self.phase is Phase.OPEN:
-                self._serve(frame)
+                self._follow = frame
             case frames.Follow():
                 self._gather(frame, now)
             case frames.Tail():
@@ -250,6 +254,7 @@ class Owner:
         if self._gather_until is not None and now >= self._gather_until and self.log.head == self.log.tip:
             self._open(now)
         if self.phase is Phase.OPEN:
+            self._serve()
             self._pump()
             self._watch_peer(now)
             self._commit(now)
@@ -288,12 +293,17 @@ class Owner:
 
     # --- streaming ---
 
-    def _serve(self, follow: frames.Follow) -> None:
+    def _serve(self) -> None:
         """Find where the standby's log leaves this one; the read proves it by the hash, before MATCH is said.
 
-        Records follow the first ACK: the standby may have a tail to set aside first.
+        Records follow the first ACK: the standby may have a tail to set aside first. It may also have records already
+        that are still on their way to the disk here: it is not told to set those aside.
         """
-        _, seq = frames.match_point(self.log.history, follow.history)
+        follow, log = self._follow, self.log
+        if follow is None or (follow.head.seq > log.head.seq and log.head != log.tip):
+            return
+        self._follow = None
+        _, seq = frames.match_point(log.history, follow.history)
         self._expected = frames.hash_at(follow.history, seq)
         self._streaming, self._reading = False, seq
         self._silent, self._silent_since = False, None

@@ -166,6 +166,37 @@ async def test_a_command_that_changes_nothing_is_not_answered_before_what_it_was
     assert await same == Committed(2, 1, "single", events=0)
 
 
+async def test_a_refusal_is_not_answered_before_what_it_was_decided_against(pair: Pair) -> None:
+    pair.disk.writable = False
+    pair.wire.held = True
+    first = asyncio.create_task(pair.a.execute(VIP, "first"))
+    await until(lambda: pair.a.log.head().seq == 2)
+    bad = asyncio.create_task(pair.a.execute(configuration.Update(hostname="a b"), "bad"))
+    await asyncio.sleep(0)
+    assert not bad.done()
+    pair.disk.writable = True
+    await first
+    assert isinstance(await outcome(bad), Refused)
+
+
+async def test_a_refusal_that_rests_on_what_was_cut_is_no_answer(pair: Pair) -> None:
+    pair.disk.writable = False
+    pair.wire.held = True
+    first = asyncio.create_task(pair.a.execute(VIP, "first"))
+    await until(lambda: pair.a.log.head().seq == 2)
+    bad = asyncio.create_task(pair.a.execute(configuration.Update(hostname="a b"), "bad"))
+    await asyncio.sleep(0)
+    pair.wire.cut()
+    pair.disk.writable = True
+    await pair.take_over(pair.b)
+    await pair.b.opened()
+    pair.a.stand(2)
+    pair.wire.held = False
+    pair.wire.connect()
+    assert isinstance(await outcome(first), OutcomeUnknown)
+    assert isinstance(await outcome(bad), OutcomeUnknown)
+
+
 async def test_an_event_that_no_frame_could_carry_is_refused_and_leaves_no_trace(pair: Pair) -> None:
     lines = tuple(f"10.0.0.1 {'x' * 1000}" for _ in range(MAX_PAYLOAD // 1000))
     refused = await outcome(asyncio.create_task(pair.a.update(hosts=lines)))

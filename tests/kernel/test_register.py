@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewared.kernel.facts import Node
+from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.register import Denied, Granted, Register
 
 NODES = st.sampled_from(["A", "B"])
@@ -38,3 +38,15 @@ def test_terms_never_fall_are_granted_once_and_a_denial_changes_nothing(
         register = after
         history.append(register.holding)
     assert all(count == 1 for term, count in grants.items() if count), grants
+
+
+def record(serial: int, *in_sync: Node) -> PairRecord:
+    return PairRecord(term=1, owner="A", in_sync=in_sync, committed_seq=0, committed_hash=b"", serial=serial)
+
+
+def test_a_record_that_was_overtaken_on_its_way_is_not_written_over_the_later_one() -> None:
+    register, _ = Register().claim("A", 1, Register().holding)
+    register, _ = register.write_record("A", record(2, "A"))
+    register, answer = register.write_record("A", record(1, "A", "B"))
+    assert isinstance(answer, Denied)
+    assert register.record == record(2, "A")

@@ -521,3 +521,42 @@ def test_a_peer_that_does_not_belong_here_is_refused_by_name(theirs: Identity, w
 def test_a_peer_with_another_catalogue_is_accepted() -> None:
     mine = Identity(cluster_id="c", node="A", catalogue="x")
     assert frames.why_refused(mine, Identity(cluster_id="c", node="B", catalogue="y")) is None
+
+
+def test_a_record_that_only_one_disk_held_lets_nothing_be_committed_before_it_is_written_again() -> None:
+    world = pair()
+    assert world.record is not None
+    world.crash("B")
+    world.crash("A")
+    # A had asked for a record without B; it reached one disk, and that disk is among those which are read.
+    alone = msgspec.structs.replace(world.record, in_sync=("A",))
+    world.restart("A")
+    a, before = world.nodes["A"], world.nodes["A"].applied.seq
+    world.disks_silent = True
+    world.term, world.owner = world.term + 1, "A"
+    here = a.log.at(alone.committed_seq).hash
+    a.feed(values.Owning(term=world.term, record=alone, hash_here=here))
+    world.run(1.0)
+    a.propose("x")
+    world.run(1.0)
+    assert a.applied.seq == before
+    world.disks_silent = False
+    world.run(1.0)
+    assert a.applied == a.log.head()
+
+
+def test_a_standby_is_not_told_to_set_aside_what_is_still_on_its_way_to_the_owners_disk() -> None:
+    world = pair()
+    a, b = world.nodes["A"], world.nodes["B"]
+    world.delays_s = (5.0,)
+    a.propose("x")
+    for frame in [frame for frame in world.wire["A"] if isinstance(frame, frames.Append)]:
+        b.feed(values.Got(frame))
+    b.store_next()
+    world.cut_line()
+    world.open_line()
+    world.delays_s = (0.001,)
+    world.run(8.0)
+    assert b.log.quarantine == []
+    assert [r.request_id for r in b.log.records][-1] == "x"
+    check(world)
