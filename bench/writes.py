@@ -56,8 +56,9 @@ def measure(pair: Pair, runs: int) -> list[Figure]:
             what=f"power A off under {CLIENTS} writers",
             runs=len(writes),
             said=f"answered pair {counts['pair']} (lost {lost['pair']}), single {counts['single']} (lost"
-            f" {lost['single']}), unknown {counts['unknown']}, twice {twice}; clients that went on {sum(map(bool, went_on.values()))}"
-            f" of {CLIENTS}; longest write {stall_s:.2f} s; equal after A's return {equal} ({back_s:.1f} s)",
+            f" {lost['single']}), unknown {counts['unknown']}, twice {twice}; clients that went on"
+            f" {sum(map(bool, went_on.values()))} of {CLIENTS};"
+            f" longest write {stall_s:.2f} s; equal after A's return {equal} ({back_s:.1f} s)",
             values={
                 "counts": counts,
                 "lost": lost,

@@ -184,8 +184,8 @@ async def test_an_unknown_method_is_status_1_and_quiet_when_asked(world: World) 
 
 async def test_nobody_there_is_one_line_for_every_command(world: World) -> None:
     await world.server.stop()
-    for command in (["ping"], ["call", "core.ping"], ["subscribe", "user"]):
-        status, out, err = await world.midclt(*command)
+    for words in (["ping"], ["call", "core.ping"], ["subscribe", "user"]):
+        status, out, err = await world.midclt(*words)
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert "No such file" in err or "refused" in err
 
