@@ -80,6 +80,7 @@ SOURCES = (
         level="CRITICAL",
         title="The other controller refuses the line",
         holds=peer_refuses,
+        after_s=UNREACHABLE_S,
     ),
     AlertSource(
         klass="ApplyBlocked",

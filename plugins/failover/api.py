@@ -54,6 +54,7 @@ class SyncStatus(msgspec.Struct, frozen=True, kw_only=True):
     lag_ms: int
     in_sync: tuple[Node, ...]
     peer_connected: bool
+    peer_refused: str | None
     apply_blocked: str | None
     config_behind: str | None
     state_digest: str
@@ -134,6 +135,7 @@ async def sync_status(call: Call) -> SyncStatus:
         lag_ms=facts.lag_ms,
         in_sync=facts.in_sync,
         peer_connected=facts.peer_connected,
+        peer_refused=facts.peer_refused,
         apply_blocked=facts.apply_blocked,
         config_behind=facts.behind,
         state_digest=digest,

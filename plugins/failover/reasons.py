@@ -1,6 +1,7 @@
 """Why failover is not available: a list of codes that clients know, in the order in which to mend them.
 
-Codes of the field's clients where they have one; NOT_PAIRED, CONFIG_BEHIND and LOG_HALTED are this product's own.
+Codes of the field's clients where they have one; NOT_PAIRED, CONFIG_BEHIND, LOG_HALTED and
+PEER_REFUSES are this product's own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def disabled_reasons(facts: ControllerFacts, *, disabled: bool, has_vip: bool) -
         ("LOG_HALTED", facts.status == "ERROR"),
         ("CONFIG_BEHIND", facts.behind is not None),
         ("NO_PONG", not facts.peer_heard),
-        ("NO_SYSTEM_READY", facts.peer_heard and not facts.peer_connected),
+        ("PEER_REFUSES", facts.peer_refused is not None),
+        ("NO_SYSTEM_READY", facts.peer_heard and not facts.peer_connected and facts.peer_refused is None),
         ("NO_FENCED", facts.disks_ok * 2 <= facts.disks_total),
         ("NO_JOURNAL_SYNC", facts.peer_heard and facts.peer_connected and len(facts.in_sync) < 2),
     )

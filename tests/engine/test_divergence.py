@@ -12,6 +12,7 @@ from middlewared_plugins.network import configuration
 from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.event import Record
 from middlewared.plugin import Command
+from middlewared.protocol import replication_values as values
 from middlewared.store import quarantine
 from tests.engine.pair import Controller, Pair, until
 
@@ -60,7 +61,7 @@ async def commands_of(controller: Controller, digest: str) -> list[Command]:
     return found
 
 
-@pytest.mark.parametrize("count", [1, 1000])
+@pytest.mark.parametrize("count", [1, 1000, pytest.param(100_000, marks=pytest.mark.full)])
 async def test_the_exact_tail_is_set_aside_and_counted_and_asked_for_again_it_is_all_back(
     tmp_path: Path, count: int
 ) -> None:
@@ -133,3 +134,37 @@ async def test_the_owner_writes_on_while_the_other_sets_a_long_tail_aside(tmp_pa
         await reconciled(pair, 1000)
         await until(lambda: pair.said_in_sync() == ("A", "B"))
         assert pair.wire.dropped == []
+
+
+async def test_a_halted_controller_answers_reads_refuses_writes_and_the_other_goes_on_alone(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        await pair.in_sync()
+        await pair.a.update(domain="both.example")
+        await pair.equal()
+        why = "the two logs hold different records at seq 2; nothing was cut"
+        pair.b.replicator.feed(values.Broken(why))
+        await until(lambda: pair.said_in_sync() == ("A",))
+        assert pair.a.replica.line.refused == why
+        assert (await pair.a.update(domain="alone.example")).durability == "single"
+        for _ in range(3):
+            pair.wire.connect()
+            await until(lambda: not pair.wire.up)
+        assert pair.said_in_sync() == ("A",)
+        assert pair.b.configuration.domain == "both.example"
+        with pytest.raises(CallFailed, match="This controller has halted: the two logs"):
+            await pair.b.update(domain="b.example")
+        assert not (pair.b.directory / "quarantine").exists()
+
+
+async def test_an_owner_that_halts_opens_nothing_and_says_why_to_the_other(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        await pair.in_sync()
+        await pair.a.update(domain="both.example")
+        await pair.equal()
+        pair.a.replicator.feed(values.Broken("two logs differ"))
+        await until(lambda: pair.b.replica.line.refused == "two logs differ")
+        with pytest.raises(CallFailed, match="has halted"):
+            await pair.a.update(domain="a.example")
+        await pair.take_over(pair.b)
+        await pair.b.opened()
+        assert (await pair.b.update(domain="on.example")).durability == "single"

@@ -60,7 +60,7 @@ def test_each_thing_that_an_operator_must_know_has_its_alert(change: dict[str, A
 
 def test_a_peer_that_is_not_in_sync_is_told_after_five_seconds_and_an_unreachable_one_after_one() -> None:
     patience = {source.klass: source.after_s for source in SOURCES if source.after_s}
-    assert patience == {"PeerNotInSync": 5.0, "PeerUnreachable": 1.0}
+    assert patience == {"PeerNotInSync": 5.0, "PeerUnreachable": 1.0, "PeerRefuses": 1.0}
 
 
 async def test_an_alert_is_listed_with_its_controller_dismissed_and_restored(world: World) -> None:
