@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Table
 
 from middlewared.kernel.errors import MiddlewareError
-from middlewared.kernel.event import Event, Record, Upcast
+from middlewared.kernel.event import Casts, Event, Record
 from middlewared.kernel.facts import Node
 from middlewared.kernel.tail import Page, Tail
 from middlewared.ports import Fence, Host, Jobs, Upkeep
@@ -51,7 +51,8 @@ class Noun(Generic[S]):
     table: Table
     project: Callable[[S], Sequence[Row]]
     restore: Callable[[Sequence[Row]], S]
-    upcasts: Mapping[tuple[str, int], Upcast] = field(default_factory=dict)
+    upcasts: Casts = field(default_factory=dict)
+    downcasts: Casts = field(default_factory=dict)
     command_for: Callable[[S, Any], Command | None] | None = None
 
 
@@ -203,13 +204,14 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     status: the string that clients know. why: the sentence of the rule that decided the role. behind: why the
     configuration is read-only on the owner, None if it is not. Seqs: of the log; peer_*: as last acknowledged.
-    peer_refused: why the peer closed the line, None while it does not. log_format: in which the log goes on. peer: what
-    the other controller runs, while the line is open. lag_events: not applied by the peer (on the standby: not applied
-    here, of those committed). lag_ms: how long the oldest of them has waited (on the standby: how long it has not known
-    itself to be level). digest_equal_at_seq: where the two states were last found equal. state_differs: the last
-    difference that was found in this controller's state, until both are found equal at a later seq. no_room: why this
-    controller's disk takes no more configuration, None while it does. disk_ok: the voters
-    that this controller reaches, out of disks_total.
+    peer_refused: why the peer closed the line, None while it does not. peer_apart: why the versions of the two cannot
+    read each other's log. apply_blocked: why nothing after applied_seq is applied here; peer_apply_blocked: there.
+    log_format: in which the log goes on. peer: what the other controller runs, while the line is open. lag_events: not
+    applied by the peer (on the standby: not applied here, of those committed). lag_ms: how long the oldest of them has
+    waited (on the standby: how long it has not known itself to be level). digest_equal_at_seq: where the two states
+    were last found equal. state_differs: the last difference that was found in this controller's state, until both are
+    found equal at a later seq. no_room: why this controller's disk takes no more configuration, None while it does.
+    disk_ok: the voters that this controller reaches, out of disks_total.
     """
 
     version: str
@@ -229,10 +231,12 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     peer_connected: bool
     peer_heard: bool
     peer_refused: str | None
+    peer_apart: str | None
     log_format: int
     peer: PeerBuild | None
     peer_durable_seq: int
     peer_applied_seq: int
+    peer_apply_blocked: str | None
     lag_events: int
     lag_ms: int
     digest_equal_at_seq: int

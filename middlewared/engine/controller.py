@@ -16,7 +16,7 @@ from middlewared.engine.peer import Peer
 from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator
 from middlewared.engine.tenure import Tenure
-from middlewared.kernel.errors import CallFailed
+from middlewared.kernel.errors import CallFailed, ConfigBehind
 from middlewared.kernel.facts import Node
 from middlewared.plugin import Alert, Aside, ControllerFacts, PeerBuild
 from middlewared.ports import Clock, Upkeep
@@ -100,7 +100,7 @@ class ThisController:
             term=max(replica.term, standing.term if standing is not None else 0),
             since_s=now - standing.since if standing is not None else 0.0,
             why=replica.halted or self._tenure.why(),
-            behind=owner.why if owner is not None and owner.phase is Phase.BEHIND else None,
+            behind=self._behind(owner) if owner is not None else None,
             paired=self._build.paired,
             in_sync=tuple(sorted(owner.synced)) if owner is not None else record.in_sync if record is not None else (),
             last_seq=replica.log.head.seq,
@@ -109,10 +109,12 @@ class ThisController:
             peer_connected=replica.line.greeted,
             peer_heard=self._peer_heard(now),
             peer_refused=replica.line.refused,
+            peer_apart=replica.line.apart,
             log_format=self._state.log_format,
             peer=_peer_build(replica),
             peer_durable_seq=owner.acked.seq if owner is not None and owner.acked is not None else 0,
             peer_applied_seq=owner.peer_applied_seq if owner is not None else 0,
+            peer_apply_blocked=(owner.peer_blocked or None) if owner is not None else None,
             lag_events=lag_events,
             lag_ms=round(lag_s * 1000),
             digest_equal_at_seq=replica.agreement.equal_at,
@@ -126,6 +128,10 @@ class ThisController:
             vip_states=self._vip_states(),
             effects={outcome.effect: outcome.why for outcome in self._reconciler().outcomes()},
         )
+
+    def _behind(self, owner: Owner) -> str | None:
+        """Why this owner writes nothing: its log lacks what was answered, or holds what it cannot read."""
+        return owner.why if owner.phase is Phase.BEHIND else self._state.blocked
 
     def _state_differs(self) -> str | None:
         if self._state.differs is None:
@@ -145,7 +151,7 @@ class ThisController:
 
     def _serves(self, owner: Owner) -> bool:
         """Open with its first record committed, or open for reading only."""
-        return owner.phase is Phase.BEHIND or self._replicator.replica.log.committed.term == owner.term
+        return self._behind(owner) is not None or self._replicator.replica.log.committed.term == owner.term
 
     def _peer_heard(self, now: float) -> bool:
         """By its heartbeats on the interlink, which a standby sends too; a line that is open may lead nowhere."""
@@ -162,12 +168,18 @@ class ThisController:
         self._alerts.dismiss(id_, dismissed=dismissed)
 
     async def force_master(self) -> None:
-        """Claim the term whatever the rules would wait for. Raises CallFailed when the voters refuse."""
+        """Claim the term whatever the rules would wait for.
+
+        Raises CallFailed when the voters refuse, and ConfigBehind where this controller cannot read its log and the
+        other one is there.
+        """
         if not self._build.paired:
             raise CallFailed(errno.EINVAL, "This controller was never paired; it is the only one")
         side = self._replicator.replica.side
         if isinstance(side, Owner) and side.phase is Phase.OPEN and self.status() == "MASTER":
             return
+        if self._state.blocked is not None and self._replicator.replica.line.greeted:
+            raise ConfigBehind(f"{self._state.blocked}; the other controller is there and may own")
         before = self._replicator.replica.term
         self._tenure.force_next()
         self._force()

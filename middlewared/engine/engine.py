@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from middlewared import log_format
+from middlewared.engine import decided
 from middlewared.engine.apply import Change, CommittedState, format_of
 from middlewared.engine.context import Committed
 from middlewared.engine.outside import Tenure
@@ -39,15 +40,11 @@ from middlewared.kernel.errors import (
     NoRole,
     NotActive,
     OutcomeUnknown,
-    Refused,
 )
 from middlewared.kernel.event import (
     FIRST_FORMAT,
     LOG_FORMAT,
-    MAX_PAYLOAD,
-    METHOD_SINCE,
     START,
-    Event,
     Headline,
     Position,
     Record,
@@ -170,7 +167,9 @@ class Engine:
         if side.phase is Phase.BEHIND:
             raise ConfigBehind(side.why)
         if self._term is None:
-            raise NoRole(self._not_opened or "This controller has just become the owner and is completing its log")
+            if self._not_opened is not None:
+                raise ConfigBehind(self._not_opened)
+            raise NoRole("This controller has just become the owner and is completing its log")
         why_not = self._replicator.no_room()
         if why_not is not None:
             raise CallFailed(errno.ENOSPC, why_not)
@@ -258,33 +257,24 @@ class Engine:
 
     def _decide(self, waiter: Waiter, position: Position) -> list[Record]:
         noun = self._registry.nouns[waiter.command.noun]
-        events = noun.decide(self._ahead[noun.name], waiter.command)
-        stamp = self._stamp(waiter.actor, waiter.request_id, waiter.method)
-        records: list[Record] = []
         state = self._ahead[noun.name]
-        for event in events:
-            record = self._seal(event, records[-1].position if records else position, stamp)
-            records.append(record)
-            state = noun.evolve(state, event)
-        self._ahead[noun.name] = state
+        events = noun.decide(state, waiter.command)
+        stamp = self._stamp(waiter.actor, waiter.request_id, waiter.method)
+        written_in = format_of(self._ahead)
+        records, self._ahead[noun.name] = decided.write(
+            noun, state, events, position, stamp, self._registry.catalogue, written_in
+        )
         return records
-
-    def _seal(self, event: Event, after: Position, stamp: Stamp) -> Record:
-        record = seal(event, after, stamp)
-        if len(record.payload) > MAX_PAYLOAD:
-            raise Refused((event.kind, f"makes an event of more than {MAX_PAYLOAD} bytes", errno.E2BIG))
-        return record
 
     def _stamp(self, actor: str, request_id: str, method: str = "") -> Stamp:
         assert self._term is not None
-        has_method = format_of(self._ahead) >= METHOD_SINCE
         return Stamp(
             term=self._term,
             origin=self._origin,
             actor=actor,
             request_id=request_id,
             wall_ns=self._clock.wall_ns(),
-            method=method if has_method else "",
+            method=method,
         )
 
     def _answer(self, changes: Sequence[Change]) -> None:
@@ -323,7 +313,7 @@ class Engine:
     def committed(self, commit_seq: int, pair_seq: int) -> None:
         changes = self._state.commit(commit_seq, pair_seq)
         self._answer(changes)
-        self._replicator.feed(values.Applied(self._state.applied.seq))
+        self._replicator.feed(values.Applied(self._state.applied.seq, self._state.blocked or ""))
         if changes:
             self._on_change(changes)
 

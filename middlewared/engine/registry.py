@@ -52,8 +52,9 @@ class Registry:
         self._check_needs()
         self._check_watches()
         upcasts = {key: upcast for noun in self.nouns.values() for key, upcast in noun.upcasts.items()}
+        downcasts = {key: downcast for noun in self.nouns.values() for key, downcast in noun.downcasts.items()}
         kinds = (cls for noun in self.nouns.values() for cls in noun.events)
-        self.catalogue = Catalogue((TermBegan, *kinds), upcasts)
+        self.catalogue = Catalogue((TermBegan, *kinds), upcasts, downcasts)
 
     def _add(self, plugin: Plugin) -> None:
         if plugin.name in self.needs:
@@ -87,6 +88,10 @@ class Registry:
         for cls in noun.events:
             if not cls.kind.startswith(noun.name + "."):
                 raise BadPlugin(f"plugin {plugin.name}: event kind {cls.kind} does not begin with {noun.name}.")
+            if any((cls.kind, version) not in noun.upcasts for version in range(1, cls.version)):
+                raise BadPlugin(f"plugin {plugin.name}: event kind {cls.kind} has a version that nothing lifts")
+            if len(cls.since_format) != cls.version:
+                raise BadPlugin(f"plugin {plugin.name}: event kind {cls.kind} has a version without its since_format")
             if cls.kind in self.noun_of:
                 raise BadPlugin(f"plugin {plugin.name}: event kind {cls.kind} is declared twice")
             self.noun_of[cls.kind] = noun.name

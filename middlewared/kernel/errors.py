@@ -9,7 +9,8 @@
     │   ├── NotAuthorized        EACCES
     │   ├── NotActive            EROFS: this controller is not the writer, here is who is
     │   ├── NoRole               EBUSY: no role yet, try again
-    │   ├── ConfigBehind         210: the writer's log is known to lack committed events
+    │   ├── ConfigBehind         210: the writer lacks committed events, or cannot read one that it has
+    │   ├── UpgradePending       EOPNOTSUPP: the log's format has no words for it before upgrade.finalize
     │   └── OutcomeUnknown       ETIMEDOUT: may have happened; ask again with the request id
     ├── LogDamaged         a stored record contradicts its hash, its place or its neighbours
     ├── Diverged           two logs differ below what both promised to keep
@@ -98,10 +99,21 @@ class NoRole(CallFailed):
 
 
 class ConfigBehind(CallFailed):
-    """The writer knows that its log lacks committed events, so it writes nothing."""
+    """The writer knows that it lacks committed events, or cannot read one that it has, so it writes nothing."""
 
     def __init__(self, why: str) -> None:
         super().__init__(EHAUNAVAILABLE, f"CONFIG_BEHIND: {why}", {"code": "CONFIG_BEHIND"})
+
+
+class UpgradePending(CallFailed):
+    """The log goes on in a format that has no words for this event, until an operator raises it."""
+
+    def __init__(self, kind: str, needed: int, log_format: int) -> None:
+        super().__init__(
+            errno.EOPNOTSUPP,
+            f"{kind} needs log format {needed}, and the log goes on in format {log_format} until upgrade.finalize",
+            {"code": "UPGRADE_PENDING", "log_format": log_format, "needed": needed},
+        )
 
 
 class OutcomeUnknown(CallFailed):

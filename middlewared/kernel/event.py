@@ -16,12 +16,12 @@ Records of log format 1 have no method, so what they hash to never changes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from middlewared.kernel.errors import MiddlewareError
+from middlewared.kernel.errors import MiddlewareError, UpgradePending
 
 GENESIS_HASH = bytes(32)
 FIRST_FORMAT = 1
@@ -34,10 +34,15 @@ _MAGIC = b"mw-ev1"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of every event. A subclass names its kind, `<noun>.<past participle>`, and its version, from 1."""
+    """Base of every event. A subclass names its kind, `<noun>.<past participle>`, and its version, from 1.
+
+    since_format: the log format in which each version may first be written, oldest version first. A log of an older
+    format is given an older version, by downcasts, or none.
+    """
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
+    since_format: ClassVar[tuple[int, ...]] = (1,)
 
 
 class Position(NamedTuple):
@@ -114,17 +119,21 @@ def digest(record: Record) -> bytes:
 
 
 def seal(event: Event, after: Position, stamp: Stamp) -> Record:
-    """Make the record that holds `event` right after `after`."""
+    """Make the record that holds `event`, in its present version, right after `after`."""
+    return _sealed(event.kind, event.version, msgspec.json.encode(event), after, stamp)
+
+
+def _sealed(kind: str, version: int, payload: bytes, after: Position, stamp: Stamp) -> Record:
     unsigned = Record(
         seq=after.seq + 1,
         term=stamp.term,
         origin=stamp.origin,
-        kind=event.kind,
-        version=event.version,
+        kind=kind,
+        version=version,
         actor=stamp.actor,
         request_id=stamp.request_id,
         wall_ns=stamp.wall_ns,
-        payload=msgspec.json.encode(event),
+        payload=payload,
         prev=after.hash,
         hash=b"",
         method=stamp.method,
@@ -152,23 +161,28 @@ class UnknownKind(MiddlewareError):
     """A record of a kind or version that this build does not know: stored, not applied, reported."""
 
 
-Upcast = Callable[[dict[str, object]], dict[str, object]]
+Cast = Callable[[dict[str, object]], dict[str, object]]
+Casts = Mapping[tuple[str, int], Cast]
+"""(kind, version) -> pure function from that version's payload to the next one's (up) or the one before's (down)."""
 
 
 class Catalogue:
-    """Every kind of event that this build knows, and how an old version becomes the present one.
+    """Every kind of event that this build knows, how an old version becomes the present one, and the way back.
 
-    events: the classes. upcasts: (kind, version) -> pure function from that version's payload to the next one's.
-    Raises ValueError when a kind is declared twice.
+    events: the classes. Raises ValueError when a kind is declared twice, or does not say since when each of its
+    versions is written.
     """
 
-    def __init__(self, events: Iterable[type[Event]], upcasts: dict[tuple[str, int], Upcast] | None = None) -> None:
+    def __init__(self, events: Iterable[type[Event]], upcasts: Casts | None = None, downcasts: Casts | None = None):
         self._classes: dict[str, type[Event]] = {}
         for cls in events:
             if cls.kind in self._classes:
                 raise ValueError(f"event kind {cls.kind!r} is declared twice")
+            if len(cls.since_format) != cls.version:
+                raise ValueError(f"event kind {cls.kind!r} does not say since when each of its versions is written")
             self._classes[cls.kind] = cls
         self._upcasts = dict(upcasts or {})
+        self._downcasts = dict(downcasts or {})
         self._decoders = {kind: msgspec.json.Decoder(cls) for kind, cls in self._classes.items()}
 
     def knows(self, record: Record) -> bool:
@@ -186,6 +200,19 @@ class Catalogue:
         for version in range(record.version, cls.version):
             payload = self._upcasts[record.kind, version](payload)
         return msgspec.convert(payload, cls)
+
+    def seal(self, event: Event, after: Position, stamp: Stamp, log_format: int) -> Record:
+        """Like `seal`, in the newest version that a log of this format may hold. Raises UpgradePending."""
+        version = event.version
+        if event.since_format[-1] <= log_format:
+            return seal(event, after, stamp)
+        payload: dict[str, object] = msgspec.to_builtins(event)
+        while event.since_format[version - 1] > log_format:
+            if (event.kind, version) not in self._downcasts:
+                raise UpgradePending(event.kind, event.since_format[version - 1], log_format)
+            payload = self._downcasts[event.kind, version](payload)
+            version -= 1
+        return _sealed(event.kind, version, msgspec.json.encode(payload), after, stamp)
 
     def digest(self) -> str:
         """Equal on two builds that know the same kinds in the same versions."""

@@ -154,7 +154,7 @@ class Replica:
             case Broken():
                 raise Diverged(message.why)
             case Applied():
-                self.log.applied_seq = message.seq
+                self.log.applied_seq, self.log.blocked = message.seq, message.blocked
                 side.applied(now)
             case Digested():
                 side.digested(message, now)
@@ -206,6 +206,7 @@ class Replica:
                 self._line_down()
 
     def _greet(self, identity: Identity) -> None:
+        self.line.apart = frames.formats_apart(self.identity, identity)
         why = frames.why_refused(self.identity, identity)
         if why is not None:
             self.line.drop(why)

@@ -106,13 +106,17 @@ class Append(msgspec.Struct, frozen=True, tag="append"):
 
 
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
-    """digest: of the state at digest_seq, the last one that was asked for; 0 and "" before there is one."""
+    """digest: of the state at digest_seq, the last one that was asked for; 0 and "" before there is one.
+
+    blocked: why nothing after applied_seq is applied here, until an operator does something; "" while it is.
+    """
 
     term: int
     head: Position
     applied_seq: int
     digest_seq: int = 0
     digest: str = ""
+    blocked: str = ""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint"):
@@ -212,12 +216,17 @@ def why_refused(mine: Identity, theirs: Identity) -> str | None:
         return f"both controllers say that they are {mine.node}"
     if theirs.key_ids != mine.key_ids:
         return f"peer holds the keys {theirs.key_ids}, this controller {mine.key_ids}"
-    if max(theirs.log_format_min, mine.log_format_min) > min(theirs.log_format_max, mine.log_format_max):
-        return (
-            f"peer reads log formats {theirs.log_format_min}-{theirs.log_format_max}, "
-            f"this controller {mine.log_format_min}-{mine.log_format_max}"
-        )
-    return None
+    return formats_apart(mine, theirs)
+
+
+def formats_apart(mine: Identity, theirs: Identity) -> str | None:
+    """Why one of the two could not read the other's log; None if both could."""
+    if max(theirs.log_format_min, mine.log_format_min) <= min(theirs.log_format_max, mine.log_format_max):
+        return None
+    return (
+        f"peer reads log formats {theirs.log_format_min}-{theirs.log_format_max}, "
+        f"this controller {mine.log_format_min}-{mine.log_format_max}"
+    )
 
 
 def match_point(mine: History, theirs: History) -> tuple[int, int]:

@@ -15,6 +15,7 @@ class LogEnds:
 
     head: durable, as the store read it back. tip: given to the store, perhaps not durable yet. committed: covered by
     the commit index. pair_seq: the highest seq known to have been committed at level pair. applied_seq: in the state.
+    blocked: why nothing after it is applied.
     """
 
     def __init__(self, head: Position, history: History, committed: Position, pair_seq: int) -> None:
@@ -23,6 +24,7 @@ class LogEnds:
         self.committed = committed
         self.pair_seq = pair_seq
         self.applied_seq = committed.seq
+        self.blocked = ""
         self.cutting = False
         self._history = list(history)
         self._storing: deque[tuple[Record, ...]] = deque()
@@ -66,7 +68,7 @@ class Line:
     """The line to the peer and the actions of the message under way. Frames go nowhere while the line is down.
 
     peer: who it is, once it has greeted. features: what both ends can do beyond the first build. refused: why the peer
-    closed the line, until it greets again.
+    closed the line, until it greets again. apart: why the two cannot read each other's log, by its last HELLO.
     """
 
     def __init__(self) -> None:
@@ -74,6 +76,7 @@ class Line:
         self.peer: Identity | None = None
         self.features: frozenset[str] = frozenset()
         self.refused: str | None = None
+        self.apart: str | None = None
         self.actions: list[Action] = []
 
     @property

@@ -64,6 +64,7 @@ class Owner:
         self.synced: frozenset[Node] = frozenset(tenure.record.in_sync if tenure.record else ())
         self.acked: Position | None = None
         self.peer_applied_seq = 0
+        self.peer_blocked = ""
         self.lag = Lag()
         self.lag.made(log.tip.seq, now)
         # opening
@@ -183,6 +184,7 @@ class Owner:
         self._reading = None
         self._silent_since = None
         self.acked = None
+        self.peer_blocked = ""
         self._patience_until = 0.0
 
     def got(self, frame: frames.Frame, now: float) -> None:
@@ -203,7 +205,7 @@ class Owner:
                     self._silent_since = None
                     self._silent = False
                 self.acked = frame.head
-                self.peer_applied_seq = frame.applied_seq
+                self.peer_applied_seq, self.peer_blocked = frame.applied_seq, frame.blocked
                 self.lag.reached(frame.applied_seq)
                 if frame.digest_seq:
                     self.agreement.there(frame.digest_seq, frame.digest)

@@ -174,4 +174,5 @@ class Standby:
         self._ack_at = None
         if self._following:
             digest_seq, digest = self.agreement.answer
-            self.line.send(frames.Ack(self.term, self.log.head, self.log.applied_seq, digest_seq, digest))
+            log = self.log
+            self.line.send(frames.Ack(self.term, log.head, log.applied_seq, digest_seq, digest, log.blocked))

@@ -88,9 +88,10 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """The state now contains everything up to this seq."""
+    """The state now contains everything up to this seq. blocked: why nothing after it is applied; "" while it is."""
 
     seq: int
+    blocked: str = ""
 
 
 class Digested(msgspec.Struct, frozen=True):

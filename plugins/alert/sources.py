@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from middlewared.kernel.event import LOG_FORMAT
 from middlewared.plugin import AlertSource, ControllerFacts
 
 NOT_IN_SYNC_S = 5.0
@@ -42,6 +43,22 @@ def state_differs(facts: ControllerFacts) -> str | None:
     return (
         f"The state of this controller differed from what the log and the other controller say: {facts.state_differs}"
     )
+
+
+def versions_differ(facts: ControllerFacts) -> str | None:
+    if facts.peer_apart is not None:
+        return f"The two cannot read each other's log: {facts.peer_apart}"
+    if facts.peer is None or facts.peer.age == "same":
+        return None
+    return f"The other controller runs {facts.peer.version or 'an older version'}, this one {facts.version}"
+
+
+def upgrade_pending(facts: ControllerFacts) -> str | None:
+    if facts.status not in ("SINGLE", "MASTER") or facts.log_format >= LOG_FORMAT:
+        return None
+    if facts.paired and (facts.peer is None or facts.peer.log_format_max < LOG_FORMAT):
+        return None
+    return f"The log goes on in format {facts.log_format}; call upgrade.finalize when this version shall stay"
 
 
 def peer_unreachable(facts: ControllerFacts) -> str | None:
@@ -99,6 +116,18 @@ SOURCES = (
         level="CRITICAL",
         title="The states of the two controllers differ",
         holds=state_differs,
+    ),
+    AlertSource(
+        klass="VersionsDiffer",
+        level="WARNING",
+        title="The two controllers run different versions",
+        holds=versions_differ,
+    ),
+    AlertSource(
+        klass="UpgradePending",
+        level="INFO",
+        title="An upgrade waits to be finished",
+        holds=upgrade_pending,
     ),
     AlertSource(
         klass="PeerUnreachable",

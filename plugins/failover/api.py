@@ -56,6 +56,7 @@ class SyncStatus(msgspec.Struct, frozen=True, kw_only=True):
     peer_connected: bool
     peer_refused: str | None
     apply_blocked: str | None
+    peer_apply_blocked: str | None
     config_behind: str | None
     state_digest: str
     digest_at_seq: int
@@ -137,6 +138,7 @@ async def sync_status(call: Call) -> SyncStatus:
         peer_connected=facts.peer_connected,
         peer_refused=facts.peer_refused,
         apply_blocked=facts.apply_blocked,
+        peer_apply_blocked=facts.peer_apply_blocked,
         config_behind=facts.behind,
         state_digest=digest,
         digest_at_seq=seq,

@@ -21,6 +21,7 @@ def disabled_reasons(facts: ControllerFacts, *, disabled: bool, has_vip: bool) -
         ("NO_VIP", not has_vip),
         ("LOG_HALTED", facts.status == "ERROR"),
         ("CONFIG_BEHIND", facts.behind is not None),
+        ("MISMATCH_VERSIONS", (facts.peer_apart or facts.apply_blocked or facts.peer_apply_blocked) is not None),
         ("NO_PONG", not facts.peer_heard),
         ("PEER_REFUSES", facts.peer_refused is not None),
         ("NO_SYSTEM_READY", facts.peer_heard and not facts.peer_connected and facts.peer_refused is None),

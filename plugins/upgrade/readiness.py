@@ -15,8 +15,8 @@ def reasons(facts: ControllerFacts) -> list[str]:
     if facts.log_format >= LOG_FORMAT or not facts.paired:
         return []
     if facts.peer is None:
-        refused = f": it refuses this one, {facts.peer_refused}" if facts.peer_refused is not None else ""
-        return [f"the other controller is not connected{refused}"]
+        why = facts.peer_apart or facts.peer_refused
+        return ["the other controller is not connected" + (f": {why}" if why is not None else "")]
     table = (
         (
             f"the other controller runs {facts.peer.version or 'an older version'}, which reads log formats up to "
@@ -24,6 +24,7 @@ def reasons(facts: ControllerFacts) -> list[str]:
             facts.peer.log_format_max < LOG_FORMAT,
         ),
         ("the other controller is not in sync", len(facts.in_sync) < 2),
+        (f"the other controller applies nothing: {facts.peer_apply_blocked}", facts.peer_apply_blocked is not None),
     )
     return [sentence for sentence, holds in table if holds]
 

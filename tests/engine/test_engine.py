@@ -323,7 +323,7 @@ async def test_an_owner_whose_log_holds_what_this_build_does_not_know_writes_not
     pair.wire.cut()
     await pair.take_over(pair.b)
     await until(lambda: pair.b.phase is Phase.OPEN)
-    with pytest.raises(NoRole, match=r"kind network\.vip\.updated version 1 is not known here"):
+    with pytest.raises(ConfigBehind, match=r"kind network\.vip\.updated version 1 is not known here"):
         await pair.b.update(domain="other.example")
     assert pair.b.log.head().seq == 3
     assert pair.b.configuration.domain == "local"
@@ -337,7 +337,7 @@ async def test_an_owner_cannot_decide_against_a_tail_that_it_cannot_read(pair: P
     assert pair.a.state.applied.seq == 1
     await pair.take_over(pair.a, forced=True)
     await until(lambda: pair.a.phase is Phase.OPEN)
-    with pytest.raises(NoRole, match=r"kind network\.vip\.updated version 1 is not known here"):
+    with pytest.raises(ConfigBehind, match=r"kind network\.vip\.updated version 1 is not known here"):
         await pair.a.update(domain="lab.example")
     assert pair.a.kinds() == ["term.begin", "network.vip.updated"]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import msgspec
@@ -19,6 +20,11 @@ class Counted(Event, frozen=True, kw_only=True):
 
 class Elsewhere(Event, frozen=True, kw_only=True):
     kind: ClassVar[str] = "cellar.counted"
+
+
+class Second(Event, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "shop.counter.counted"
+    version: ClassVar[int] = 2
 
 
 class Options(msgspec.Struct):
@@ -78,6 +84,11 @@ def test_nouns_methods_kinds_and_collections_lie_side_by_side() -> None:
         ([Plugin(name="a", nouns=(noun(), noun()))], "plugin a: there are two nouns shop.counter"),
         ([Plugin(name="a", nouns=(noun(events=(Elsewhere,)),))], "cellar.counted does not begin with shop.counter."),
         ([Plugin(name="a", nouns=(noun(events=(Counted, Counted)),))], "shop.counter.counted is declared twice"),
+        ([Plugin(name="a", nouns=(noun(events=(Second,)),))], "has a version that nothing lifts"),
+        (
+            [Plugin(name="a", nouns=(replace(noun(events=(Second,)), upcasts={("shop.counter.counted", 1): dict}),))],
+            "has a version without its since_format",
+        ),
         ([Plugin(name="a", methods=(get,)), Plugin(name="b", methods=(get,))], "method shop.get is a's already"),
         ([Plugin(name="a", needs=("x.y",))], "plugin a: it needs x.y, which no plugin has"),
         ([Plugin(name="a", methods=(update,), needs=("shop.update",))], "it needs shop.update, which is not a query"),

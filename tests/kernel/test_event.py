@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from middlewared.kernel.errors import UpgradePending
 from middlewared.kernel.event import (
     GENESIS_HASH,
     START,
@@ -29,6 +30,7 @@ from middlewared.kernel.event import (
 class Renamed(Event, frozen=True, kw_only=True):
     kind: ClassVar[str] = "box.renamed"
     version: ClassVar[int] = 3
+    since_format: ClassVar[tuple[int, ...]] = (1, 1, 2)
     name: str
     colour: str
 
@@ -161,6 +163,47 @@ def test_an_unknown_kind_or_a_newer_version_is_said_and_not_guessed(kind: str, v
         catalogue.open(record)
 
 
+class Painted(Event, frozen=True, kw_only=True):
+    """A kind that the second format brought."""
+
+    kind: ClassVar[str] = "box.painted"
+    since_format: ClassVar[tuple[int, ...]] = (2,)
+
+
+def lower_colour(payload: dict[str, object]) -> dict[str, object]:
+    return {"name": payload["name"]}
+
+
+@pytest.mark.parametrize(
+    ("log_format", "version", "payload"), [(1, 2, b'{"name":"x"}'), (2, 3, b'{"name":"x","colour":"red"}')]
+)
+def test_a_log_of_an_older_format_is_given_the_newest_version_that_it_may_hold(
+    log_format: int, version: int, payload: bytes
+) -> None:
+    catalogue = Catalogue([Renamed], LIFTS, {("box.renamed", 3): lower_colour})
+    record = catalogue.seal(Renamed(name="x", colour="red"), START, STAMP, log_format)
+    assert (record.version, record.payload) == (version, payload)
+    assert follows(record, START) is None
+    read = catalogue.open(record)
+    assert read == Renamed(name="x", colour="red" if log_format == 2 else "grey")
+
+
+@pytest.mark.parametrize("event", [Renamed(name="x", colour="red"), Painted()])
+def test_what_an_older_format_has_no_words_for_is_refused_and_says_what_to_do(event: Event) -> None:
+    catalogue = Catalogue([Renamed, Painted], LIFTS)
+    with pytest.raises(UpgradePending, match=r"needs log format 2, .* format 1 until upgrade\.finalize"):
+        catalogue.seal(event, START, STAMP, 1)
+    assert catalogue.open(catalogue.seal(event, START, STAMP, 2)) == event
+
+
+def test_a_version_that_does_not_say_since_when_it_is_written_is_refused() -> None:
+    class Silent(Renamed, frozen=True, kw_only=True):
+        since_format: ClassVar[tuple[int, ...]] = (1,)
+
+    with pytest.raises(ValueError, match="since when"):
+        Catalogue([Silent])
+
+
 def test_a_kind_that_is_declared_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"box\.emptied"):
         Catalogue([Emptied, Renamed, Emptied])
@@ -169,6 +212,7 @@ def test_a_kind_that_is_declared_twice_is_refused() -> None:
 def test_the_digest_of_a_catalogue_depends_on_kinds_and_versions_only() -> None:
     class Newer(Renamed, frozen=True, kw_only=True):
         version: ClassVar[int] = 4
+        since_format: ClassVar[tuple[int, ...]] = (1, 1, 2, 2)
 
     assert Catalogue([Renamed, Emptied]).digest() == Catalogue([Emptied, Renamed]).digest()
     assert Catalogue([Renamed, Emptied]).digest() != Catalogue([Newer, Emptied]).digest()

@@ -12,12 +12,15 @@ from middlewared_plugins.alert.sources import SOURCES
 from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.peer import Questions
 from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
-from middlewared.plugin import Alert
+from middlewared.plugin import Alert, PeerBuild
 from tests.plugins.client import Client
 
 HEALTHY = msgspec.structs.replace(
     FACTS, paired=True, peer_connected=True, peer_heard=True, in_sync=("A", "B"), disks_ok=3, disks_total=3
 )
+SAME = PeerBuild(version="0", age="same", log_format_max=2)
+NEWER = PeerBuild(version="9", age="newer", log_format_max=2)
+FIRST_BUILD = PeerBuild(version="", age="older", log_format_max=1)
 World = tuple[Dispatcher, MemoryEngine]
 
 
@@ -51,6 +54,12 @@ def test_a_healthy_pair_and_a_controller_by_itself_have_no_alert() -> None:
         ({"in_sync": ("A",)}, ["PeerNotInSync"]),
         ({"in_sync": ("A",), "status": "BACKUP"}, []),
         ({"in_sync": ("A",), "peer_connected": False}, ["PeerUnreachable"]),
+        ({"peer": NEWER}, ["VersionsDiffer"]),
+        ({"peer_apart": "formats", "peer_connected": False}, ["VersionsDiffer", "PeerUnreachable"]),
+        ({"log_format": 1, "peer": SAME}, ["UpgradePending"]),
+        ({"log_format": 1, "peer": FIRST_BUILD}, ["VersionsDiffer"]),
+        ({"log_format": 1, "peer": SAME, "status": "BACKUP"}, []),
+        ({"log_format": 1, "paired": False, "status": "SINGLE", "peer_connected": False}, ["UpgradePending"]),
         ({"effects": {"hosts": "read-only", "routes": None}}, ["EffectFailing"]),
     ],
 )

@@ -46,6 +46,12 @@ def test_a_controller_that_was_never_paired_has_one_reason_whatever_else_is_wron
     [
         ({"status": "ERROR"}, ["LOG_HALTED"]),
         ({"behind": "the log ends at seq 3"}, ["CONFIG_BEHIND"]),
+        ({"apply_blocked": "seq 9: unknown"}, ["MISMATCH_VERSIONS"]),
+        ({"peer_apply_blocked": "seq 9: unknown"}, ["MISMATCH_VERSIONS"]),
+        (
+            {"peer_apart": "peer reads log formats 1-1", "peer_connected": False},
+            ["MISMATCH_VERSIONS", "NO_SYSTEM_READY"],
+        ),
         ({"peer_heard": False, "peer_connected": False}, ["NO_PONG"]),
         ({"peer_connected": False}, ["NO_SYSTEM_READY"]),
         ({"peer_connected": False, "peer_refused": "it has halted"}, ["PEER_REFUSES"]),
@@ -143,6 +149,7 @@ async def test_the_state_of_both_logs_is_told_as_it_is(world: World) -> None:
         quarantined=3,
         behind="why",
         apply_blocked="because",
+        peer_apply_blocked="seq 9",
     )
     told = await Client(api, "FAILOVER_READ").call("failover.sync.status")
     digest = told.pop("state_digest")
@@ -160,6 +167,7 @@ async def test_the_state_of_both_logs_is_told_as_it_is(world: World) -> None:
         "peer_connected": True,
         "peer_refused": None,
         "apply_blocked": "because",
+        "peer_apply_blocked": "seq 9",
         "config_behind": "why",
         "digest_at_seq": 0,
         "digest_equal_at_seq": 2,

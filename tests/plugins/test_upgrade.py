@@ -41,7 +41,7 @@ def world() -> World:
         ({"peer": None}, ["the other controller is not connected"]),
         (
             {"peer": None, "peer_refused": "peer reads log formats 1-1"},
-            ["the other controller is not connected: it refuses this one, peer reads log formats 1-1"],
+            ["the other controller is not connected: peer reads log formats 1-1"],
         ),
         (
             {"peer": FIRST_BUILD, "in_sync": ("A",)},
