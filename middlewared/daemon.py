@@ -27,6 +27,7 @@ from middlewared.engine.alerts import Alerts
 from middlewared.engine.announce import Announcer
 from middlewared.engine.apply import Change, CommittedState
 from middlewared.engine.aside import SetAside
+from middlewared.engine.audit import AuditTrail
 from middlewared.engine.bus import Bus
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.dispatch import Dispatcher
@@ -59,6 +60,7 @@ from middlewared.shell.peer_link import PeerLine, PeerLink
 from middlewared.shell.upkeep import Upkeep
 from middlewared.shell.websocket import ApiServer
 from middlewared.store.aside import set_aside
+from middlewared.store.audit import AuditStore
 from middlewared.store.lock import DataDirectory
 from middlewared.store.log import LogStore
 from middlewared.store.rebuild import open_state, rebuild
@@ -206,6 +208,13 @@ class Daemon:
             voters=len(boot.voters.paths) if boot.voters else 0,
         )
         self._peer = Peer(self._clock)
+        self._trail = AuditTrail(
+            AuditStore.open(self._data / "audit.db"),
+            self._log,
+            lambda: self._state.history,
+            self._registry,
+            self._clock,
+        )
         self._controller = ThisController(
             build,
             self._clock,
@@ -220,6 +229,7 @@ class Daemon:
             alerts=Alerts(boot.node, self._registry.alert_sources),
             peer=self._peer,
             upkeep=Upkeep(self._data),
+            audit=self._trail,
         )
         self._jobs = Jobs(self._clock, self._bus.publish)
         self._dispatcher = Dispatcher(
@@ -230,6 +240,7 @@ class Daemon:
             host=self._host,
             bus=self._bus,
             jobs=self._jobs,
+            trail=self._trail,
         )
         self._peer.answer_by(Questions(self._dispatcher))
         self._announcer = Announcer(self._registry.announcements, self._dispatcher.ask, self._bus)
@@ -272,6 +283,7 @@ class Daemon:
         await self._close_stores()
 
     async def _close_stores(self) -> None:
+        await self._trail.close()
         await self._replicator.close()
         await self._state.close()
         self._log.close()

@@ -14,11 +14,12 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 import msgspec
 from sqlalchemy import Table
 
+from middlewared.kernel.audit import NoteKind
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.event import Casts, Event, Record
 from middlewared.kernel.facts import Node
 from middlewared.kernel.tail import Page, Tail
-from middlewared.ports import Fence, Host, Jobs, Upkeep
+from middlewared.ports import Audit, Fence, Host, Jobs, Upkeep
 
 S = TypeVar("S", bound=msgspec.Struct)
 Row = dict[str, object]
@@ -151,6 +152,7 @@ class Controller(Protocol):
     node: Node
     aside: Aside
     upkeep: Upkeep
+    audit: Audit
 
     def facts(self) -> ControllerFacts: ...
 
@@ -303,6 +305,10 @@ class Call(Protocol):
 
     async def query(self, method: str, *args: object) -> object:
         """Call another plugin's query; it must be named in this plugin's `needs`."""
+        ...
+
+    def note(self, kind: NoteKind, *, who: str = "", reason: str = "") -> None:
+        """Keep in this controller's audit that it happened. who: where it is not this client's name."""
         ...
 
     async def execute(self, command: Command) -> None:

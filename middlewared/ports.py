@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
+from middlewared.kernel.audit import Event, Filter, Kept
 from middlewared.kernel.facts import Node, PairRecord, Vip
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
 from middlewared.kernel.upkeep import LogCheck
@@ -113,4 +114,16 @@ class Upkeep(Protocol):
 
     async def verify_log(self, progress: Callable[[float, str], None]) -> LogCheck:
         """Walk the whole log. progress: (percent, how far). Raises CallFailed when it cannot be read."""
+        ...
+
+
+class Audit(Protocol):
+    """What happened on this controller, newest first."""
+
+    async def rows(self, wanted: Filter, before: int | None, limit: int) -> Sequence[Kept]:
+        """Notes beside the log, below id `before`. Raises PortFailed, LogDamaged."""
+        ...
+
+    async def events(self, wanted: Filter, before: int | None, limit: int) -> Sequence[Event]:
+        """Applied events of the log, below seq `before`, with what they changed. Raises PortFailed, LogDamaged."""
         ...

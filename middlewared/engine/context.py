@@ -19,6 +19,7 @@ from middlewared import plugin, ports
 from middlewared.engine.bus import Bus
 from middlewared.engine.jobs import Job, Jobs
 from middlewared.engine.registry import Registry
+from middlewared.kernel.audit import NoteKind
 from middlewared.kernel.errors import EHAUNAVAILABLE, CallFailed, MiddlewareError, OutcomeUnknown, Refused
 from middlewared.kernel.facts import Node
 from middlewared.kernel.outcomes import Outcome
@@ -48,6 +49,10 @@ class Committed(msgspec.Struct, frozen=True):
 class Engine(Protocol):
     """What calls need of the only writer."""
 
+    def is_owner(self) -> bool:
+        """Whether this controller holds the term."""
+        ...
+
     def gate_write(self) -> None:
         """Raises NotActive, NoRole or ConfigBehind where this controller may not write."""
         ...
@@ -75,6 +80,22 @@ class Engine(Protocol):
     async def state_digest(self) -> tuple[int, str]: ...
 
 
+class Trail(Protocol):
+    """Where is noted what leaves no event in the log: engine.audit.AuditTrail."""
+
+    def note(
+        self,
+        kind: NoteKind,
+        *,
+        who: str = "",
+        origin: str = "",
+        method: str = "",
+        request_id: str = "",
+        errno: int = 0,
+        reason: str = "",
+    ) -> None: ...
+
+
 class Around(Protocol):
     """Where calls are carried out; engine.dispatch has the rest of it."""
 
@@ -85,6 +106,7 @@ class Around(Protocol):
     host: Host
     bus: Bus
     jobs: Jobs
+    trail: Trail
     new_id: Callable[[], str]
 
 
@@ -178,6 +200,17 @@ class Context:
         positional, named = registry.parameters[method].bind(args, {})
         inner = Context(self._around, self.client, target, self.call_id)
         return await target.handler(inner, *positional, **named)
+
+    def note(self, kind: NoteKind, *, who: str = "", errno: int = 0, reason: str = "") -> None:
+        self._around.trail.note(
+            kind,
+            who=who or self.session.username or "",
+            origin=self.session.origin,
+            method=self.method.name,
+            request_id=str(self.call_id) if is_uuid(self.call_id) else "",
+            errno=errno,
+            reason=reason,
+        )
 
     async def execute(self, command: Command) -> None:
         # A handler that executes several commands has each of them remembered under an id of its own.

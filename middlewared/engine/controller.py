@@ -19,7 +19,7 @@ from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed, ConfigBehind
 from middlewared.kernel.facts import Node
 from middlewared.plugin import Alert, Aside, ControllerFacts, PeerBuild
-from middlewared.ports import Clock, Upkeep
+from middlewared.ports import Audit, Clock, Upkeep
 from middlewared.protocol import builds
 from middlewared.protocol.peer_calls import TIMEOUT_S
 from middlewared.protocol.replication import Replica
@@ -67,6 +67,7 @@ class ThisController:
         alerts: Alerts,
         peer: Peer,
         upkeep: Upkeep,
+        audit: Audit,
     ) -> None:
         self.node = build.node
         self._build = build
@@ -83,6 +84,7 @@ class ThisController:
         self._alerts = alerts
         self._peer = peer
         self.upkeep = upkeep
+        self.audit = audit
 
     def facts(self) -> ControllerFacts:
         replica = self._replicator.replica

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from middlewared.engine.bus import Bus
-from middlewared.engine.context import Context, Engine, JobContext, under
+from middlewared.engine.context import Context, Engine, JobContext, Trail, under
 from middlewared.engine.jobs import Asked, Job, Jobs
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import (
@@ -60,7 +60,7 @@ class Dispatcher:
     """Answers texts.
 
     node, controller, host: what handlers are given of this controller. bus: tells clients of changes. jobs: calls that
-    take long.
+    take long. trail: where is noted what leaves no event in the log.
     new_id: makes request ids. deadline_s: how long a call that waits may take.
     """
 
@@ -74,6 +74,7 @@ class Dispatcher:
         host: Host,
         bus: Bus,
         jobs: Jobs,
+        trail: Trail,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         deadline_s: float = CALL_DEADLINE_S,
     ) -> None:
@@ -84,6 +85,7 @@ class Dispatcher:
         self.host = host
         self.bus = bus
         self.jobs = jobs
+        self.trail = trail
         self.new_id = new_id
         self._deadline_s = deadline_s
         self._table = Table(registry.methods)
@@ -123,9 +125,15 @@ class Dispatcher:
 
     async def _carry_out(self, context: Context, call: Call, suspended: Callable[[], None]) -> object:
         method, session = context.method, context.client
-        _authorise(method, session)
-        if method.kind == "write":
-            self.engine.gate_write()
+        try:
+            _authorise(method, session)
+            if method.kind == "write":
+                self.engine.gate_write()
+        except CallFailed as e:
+            context.note("refused", errno=e.errno, reason=e.reason)
+            raise
+        if method.kind == "read" and not method.public and not self.engine.is_owner():
+            context.note("read")
         args, kwargs = self.registry.parameters[method.name].bind(call.args, call.kwargs)
         if session.calls_waiting >= CALLS_LIMIT:
             raise TooManyCalls(f"{CALLS_LIMIT} calls of this client are under way")
@@ -156,6 +164,7 @@ class Dispatcher:
 
     def begin(self, context: Context, args: Sequence[object], kwargs: Mapping[str, object]) -> Job:
         """Begin the job that a call asks for; it goes on when the call's client goes. Raises CallFailed."""
+        context.note("job")
         asked = Asked(
             method=context.method.name,
             arguments=self.registry.parameters[context.method.name].without_secrets(args, kwargs),

@@ -154,6 +154,10 @@ class Engine:
     async def state_digest(self) -> tuple[int, str]:
         return await self._state.digest()
 
+    def is_owner(self) -> bool:
+        """Whether this controller holds the term."""
+        return isinstance(self._replicator.replica.side, Owner)
+
     def gate_write(self) -> None:
         """Raises NotActive, NoRole or ConfigBehind where this controller may not write; ENOSPC where it has no room."""
         replica = self._replicator.replica

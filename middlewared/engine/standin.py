@@ -20,6 +20,7 @@ from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.registry import Registry
 from middlewared.engine.threeway import ThreeWay
+from middlewared.kernel.audit import Event, Filter, Kept, Note, NoteKind
 from middlewared.kernel.errors import CallFailed, MiddlewareError
 from middlewared.kernel.event import LOG_FORMAT, Headline, Position, Record
 from middlewared.kernel.facts import Node
@@ -27,7 +28,7 @@ from middlewared.kernel.outcomes import Key, Outcome
 from middlewared.kernel.tail import Page, Tail, described
 from middlewared.kernel.upkeep import LogCheck
 from middlewared.plugin import Alert, Aside, Command, ControllerFacts, Noun, Plugin, TailFold
-from middlewared.ports import Host, Upkeep
+from middlewared.ports import Audit, Host, Upkeep
 from middlewared.protocol.peer_calls import AWAY, TIMEOUT_S, failed
 from middlewared.protocol.subscription import Cursor
 
@@ -117,6 +118,8 @@ class MemoryEngine:
         self._past = [dict(self.states)]
         self.files = MemoryUpkeep()
         self.upkeep: Upkeep = self.files
+        self.trail = MemoryTrail()
+        self.audit: Audit = self.trail
         self._registry = registry
         self.log = log
         self._bus = bus
@@ -126,6 +129,9 @@ class MemoryEngine:
 
     def facts(self) -> ControllerFacts:
         return self.facts_now
+
+    def is_owner(self) -> bool:
+        return self.facts_now.status in ("MASTER", "SINGLE")
 
     def gate_write(self) -> None:
         if self.refusal is not None:
@@ -230,6 +236,24 @@ class MemoryAside:
         return self.kept[digest]
 
 
+class MemoryTrail:
+    """ports.Audit, and where notes go: a list, oldest first. logged: what the log shows, newest first."""
+
+    def __init__(self) -> None:
+        self.notes: list[Note] = []
+        self.logged: list[Event] = []
+
+    def note(self, kind: NoteKind, **fields: Any) -> None:
+        self.notes.append(Note(at_ns=0, kind=kind, **fields))
+
+    async def rows(self, wanted: Filter, before: int | None, limit: int) -> list[Kept]:
+        kept = [Kept(number, note) for number, note in enumerate(self.notes, 1)]
+        return [row for row in reversed(kept) if before is None or row.id < before][:limit]
+
+    async def events(self, wanted: Filter, before: int | None, limit: int) -> list[Event]:
+        return [event for event in self.logged if before is None or event.seq < before][:limit]
+
+
 class MemoryUpkeep:
     """ports.Upkeep: answers what the test says. verdict: raised where it is an error."""
 
@@ -290,6 +314,14 @@ def dispatcher(*plugins: Plugin, deadline_s: float = 5.0) -> tuple[Dispatcher, M
     host: Host = MemoryHost()
     jobs = Jobs(MemoryClock(), bus.publish)
     made = Dispatcher(
-        registry, engine, node=engine.node, controller=engine, host=host, bus=bus, jobs=jobs, deadline_s=deadline_s
+        registry,
+        engine,
+        node=engine.node,
+        controller=engine,
+        host=host,
+        bus=bus,
+        jobs=jobs,
+        trail=engine.trail,
+        deadline_s=deadline_s,
     )
     return made, engine, bus

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import UnsetType
 
 from middlewared.kernel.errors import Problem, Refused
+from middlewared.kernel.hidden import hidden
 
 _WORDS = {
     "str": "a string",
@@ -30,22 +31,6 @@ _WORDS = {
 }
 _EXPECTED = re.compile(r"^Expected (.+?)(?:, got (.+))?$")
 _NAMED = re.compile(r"`([a-z |]+)`")
-
-
-_SECRETS = re.compile(r"pass(word|phrase)|secret|token|api_key|private_key|otp", re.IGNORECASE)
-HIDDEN = "********"
-
-
-def hidden(name: str, value: object) -> object:
-    """`value` as it may be shown under `name`: nothing of it where the name, or one in it, is a secret's."""
-    if _SECRETS.search(name) and value not in (None, "", True, False):
-        return HIDDEN
-    match value:
-        case dict():
-            return {key: hidden(str(key), inner) for key, inner in value.items()}
-        case list():
-            return [hidden("", inner) for inner in value]
-    return value
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):

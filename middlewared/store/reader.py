@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from middlewared.kernel.audit import Filter
 from middlewared.kernel.event import Headline, Position, Record
 from middlewared.store import cut, records, sqlite
 
@@ -44,6 +45,11 @@ class LogReader:
         """The records of some kinds after `seq` and up to `upto`, in order, at most `limit` of them."""
         with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
             return records.of_kinds(connection, self.path, kinds, seq, upto, limit)
+
+    def sought(self, wanted: Filter, before: int, limit: int) -> list[Record]:
+        """The newest records below seq `before` that are looked for, newest first; at most `limit`."""
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            return records.sought(connection, self.path, wanted, before, limit)
 
     def at(self, seq: int) -> Record | None:
         """The record at `seq`, None if there is none."""

@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import ClauseElement, Connection, bindparam, insert
 from sqlalchemy.dialects.sqlite import dialect
 
+from middlewared.kernel.audit import Filter
 from middlewared.kernel.errors import LogDamaged
 from middlewared.kernel.event import START, Headline, Position, Record, follows
 from middlewared.store import schema
@@ -86,6 +87,37 @@ def of_kinds(connection: Connection, path: Path, kinds: Sequence[str], seq: int,
         f"{_SELECT} WHERE seq > ? AND seq <= ? AND kind IN ({marks}) ORDER BY seq LIMIT ?", (seq, upto, *kinds, limit)
     )
     return [_record(row, path) for row in cursor.fetchall()]
+
+
+def sought(connection: Connection, path: Path, wanted: Filter, before: int, limit: int) -> list[Record]:
+    """The newest records below seq `before` that are looked for, at the cost of a walk back to the last of them."""
+    tests: list[tuple[str, object]] = [("seq < ?", before)]
+    if wanted.since_ns is not None:
+        tests.append(("wall_ns >= ?", wanted.since_ns))
+    if wanted.until_ns is not None:
+        tests.append(("wall_ns <= ?", wanted.until_ns))
+    if wanted.node is not None:
+        tests.append(("origin = ?", wanted.node))
+    if wanted.user is not None:
+        tests.append(("substr(actor, 1, instr(actor || '@', '@') - 1) = ?", wanted.user))
+    if wanted.request_id is not None:
+        tests.append(("substr(request_id, 1, instr(request_id || '/', '/') - 1) = ?", wanted.request_id))
+    if wanted.method is not None:
+        if not _holds_methods(connection):
+            return []
+        tests.append(("method = ?", wanted.method))
+    where = " AND ".join(test for test, _ in tests)
+    cursor = connection.connection.cursor()
+    cursor.execute(
+        f"{_SELECT} WHERE {where} ORDER BY seq DESC LIMIT ?",
+        (*(value for _, value in tests), limit),
+    )
+    return [_record(row, path) for row in cursor.fetchall()]
+
+
+def _holds_methods(connection: Connection) -> bool:
+    columns = connection.exec_driver_sql("PRAGMA table_info(event)").all()
+    return any(column[1] == "method" for column in columns)
 
 
 def at(connection: Connection, path: Path, seq: int) -> Record | None:

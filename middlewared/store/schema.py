@@ -1,4 +1,4 @@
-"""The fixed tables of log.db and state.db, and how a file comes to the schema that this build knows.
+"""The fixed tables of log.db, state.db and audit.db, and how a file comes to the schema that this build knows.
 
 Alembic owns both schemas (`middlewared_migrations`, one directory each). Whether a file is current is one SELECT, so
 alembic, which takes longer to import than everything else here to run, is imported only when there is work for it.
@@ -11,21 +11,23 @@ the log, and goes on with it, for as long as the log's format is one that it can
 from __future__ import annotations
 
 import threading
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.exc import OperationalError
 
 from middlewared.kernel.errors import PortFailed
 
-HEADS = {"log": "0002", "state": "0005"}
+HEADS = {"audit": "0001", "log": "0002", "state": "0005"}
 """The newest revision of each schema. A test compares it with the migrations."""
 
-OPENED_AT = {"log": "0001", "state": HEADS["state"]}
+OPENED_AT = {"audit": "0001", "log": "0001", "state": HEADS["state"]}
 """The revision that a file has at least when it was opened."""
 
 WITH_METHOD = "0002"
 """From this revision on, log.db holds the method of a record."""
+
+Which: TypeAlias = Literal["audit", "log", "state"]
 
 log_metadata = MetaData()
 
@@ -109,6 +111,24 @@ outcome_time = Table(
 """One row: the log time at the last record that `outcome` covers. It differs from `applied` only in a file that was
 migrated and not opened since."""
 
+audit_metadata = MetaData()
+
+note = Table(
+    "note",
+    audit_metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at_ns", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("errno", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+)
+"""The audit of this controller. The columns but the first stand in the order of kernel.audit.Note."""
+
 NO_DELETE = (
     "CREATE TRIGGER event_no_delete BEFORE DELETE ON event "
     "BEGIN SELECT RAISE(ABORT, 'the log is append-only: no DELETE'); END"
@@ -129,7 +149,7 @@ _one_at_a_time = threading.Lock()
 """Alembic keeps the migration that is under way in module globals: two files at once would be mixed up."""
 
 
-def bring_current(engine: Engine, which: Literal["log", "state"]) -> str:
+def bring_current(engine: Engine, which: Which) -> str:
     """Bring the file to the revision that it is opened at, in one transaction; one that is further is left as it is.
 
     Answers the file's revision. Raises PortFailed when the file was written by a newer build.
@@ -144,7 +164,7 @@ def bring_current(engine: Engine, which: Literal["log", "state"]) -> str:
     return OPENED_AT[which]
 
 
-def migrate(connection: Connection, which: Literal["log", "state"], to: str) -> None:
+def migrate(connection: Connection, which: Which, to: str) -> None:
     """Run the migrations up to revision `to`, in the transaction that is under way."""
     from alembic import command
     from alembic.config import Config

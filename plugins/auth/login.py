@@ -69,6 +69,8 @@ async def me(call: Call) -> dict[str, object]:
 @local("auth.logout", public=True)
 async def logout(call: Call) -> bool:
     """Be nobody again; root on the unix socket is root again."""
+    if call.session.username is not None:
+        call.note("logout")
     call.session.log_out()
     return True
 
@@ -100,9 +102,11 @@ async def _log_in(call: Call, username: str, password: str) -> bool:
     account = call.state(NOUN).of(username)
     right = await effects.fits(password[: PASSWORD_LIMIT + 1], account.password_hash if account else None)
     if account is None or not right:
+        call.note("login_failed", who=username, reason="Wrong name or password")
         return False
     _attempts.succeeded(address)
     call.session.log_in(account.username, frozenset(account.roles))
+    call.note("login")
     return True
 
 

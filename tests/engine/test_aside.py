@@ -17,7 +17,7 @@ from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.duties import Duties, DutyContext
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.peer import Questions
-from middlewared.engine.standin import FACTS, MemoryHost
+from middlewared.engine.standin import FACTS, MemoryHost, MemoryTrail
 from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.facts import Node
 from middlewared.plugin import Aside, ControllerFacts
@@ -46,6 +46,7 @@ class Side:
             host=MemoryHost(),
             bus=bus,
             jobs=Jobs(SystemClock(), bus.publish),
+            trail=MemoryTrail(),
         )
 
     def facts(self) -> ControllerFacts:

@@ -12,7 +12,7 @@ from middlewared.engine.alerts import Alerts
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.peer import Peer
 from middlewared.engine.reconcile import Reconciler
-from middlewared.engine.standin import MemoryUpkeep
+from middlewared.engine.standin import MemoryTrail, MemoryUpkeep
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
 from middlewared.plugin import AlertSource, Effect, View
@@ -62,6 +62,7 @@ class World:
             alerts=Alerts(build.node, sources),
             peer=self.peer,
             upkeep=MemoryUpkeep(),
+            audit=MemoryTrail(),
         )
 
     def force(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,15 +13,15 @@ from sqlalchemy import MetaData
 
 from middlewared.engine import registry
 from middlewared.store import schema, sqlite
+from middlewared.store.schema import Which
 
-Which = Literal["log", "state"]
-WHICH: tuple[Which, ...] = ("log", "state")
+WHICH: tuple[Which, ...] = ("audit", "log", "state")
 
 
 def tables(which: Which) -> MetaData:
     """Every table that this build works with, those of the product's own nouns included."""
-    if which == "log":
-        return schema.log_metadata
+    if which != "state":
+        return {"log": schema.log_metadata, "audit": schema.audit_metadata}[which]
     every = MetaData()
     for table in schema.state_metadata.tables.values():
         table.to_metadata(every)
