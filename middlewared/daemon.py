@@ -55,6 +55,7 @@ from middlewared.shell.clock import SystemClock
 from middlewared.shell.fence_client import FenceClient
 from middlewared.shell.host import EtcHost
 from middlewared.shell.identity import Cluster, Keys
+from middlewared.shell.keyring import Keyring
 from middlewared.shell.notify import Init
 from middlewared.shell.peer_link import PeerLine, PeerLink
 from middlewared.shell.upkeep import Upkeep
@@ -128,6 +129,7 @@ class Daemon:
         self._lock = DataDirectory(self._data)
         self._keys = Keys(self._data, boot.node)
         self._cluster = self._keys.cluster
+        self._keyring = Keyring(self._keys)
         self._clock = SystemClock()
         self._init = Init()
         self._host = EtcHost()
@@ -166,10 +168,12 @@ class Daemon:
             log_format_min=self._state.written_format(),
             features=frames.FEATURES,
             version=__version__,
+            secret_keys=self._keyring.ids(),
         )
         head = self._log.head()
         state = self._state
         replica = Replica(identity, head, history(self._log), state.applied, state.pair_seq, state.shape)
+        self._keyring.on_change = replica.holds
         # A pair's next term must be above every term in this log; standing alone is such a term itself.
         single_term = head.term if self._cluster is not None else head.term + 1
         self._fence = FenceClient(boot.fenced_socket, self._cluster, single_term)
@@ -230,6 +234,7 @@ class Daemon:
             peer=self._peer,
             upkeep=Upkeep(self._data),
             audit=self._trail,
+            secrets=self._keyring,
         )
         self._jobs = Jobs(self._clock, self._bus.publish)
         self._dispatcher = Dispatcher(

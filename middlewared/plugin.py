@@ -18,8 +18,9 @@ from middlewared.kernel.audit import NoteKind
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.event import Casts, Event, Record
 from middlewared.kernel.facts import Node
+from middlewared.kernel.secret import Sealed
 from middlewared.kernel.tail import Page, Tail
-from middlewared.ports import Audit, Fence, Host, Jobs, Upkeep
+from middlewared.ports import Audit, Fence, Host, Jobs, SecretStore, Upkeep
 
 S = TypeVar("S", bound=msgspec.Struct)
 Row = dict[str, object]
@@ -29,6 +30,28 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What somebody asks for. Ids, salts, hashes and times are in it already: deciding makes nothing up."""
 
     noun: ClassVar[str]
+
+
+class Rewrap(Command, frozen=True, kw_only=True):
+    """Close secrets of any noun anew. envelopes: place in the noun -> (what it holds, what it shall hold)."""
+
+    noun: str  # type: ignore[misc]  # it is every noun's, so the command names its own
+    envelopes: dict[str, tuple[Sealed | str, Sealed]]
+
+    def __repr__(self) -> str:
+        return f"Rewrap(noun={self.noun!r}, envelopes={sorted(self.envelopes)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets(Generic[S]):
+    """What of a noun's state is secret, by names that stay: `held` tells all of it, `replaced` puts others there.
+
+    A str is a secret from before there were envelopes, and is closed by the next rewrap. An envelope is bound to the
+    noun and the name under which `held` tells it.
+    """
+
+    held: Callable[[S], Mapping[str, Sealed | str]]
+    replaced: Callable[[S, Mapping[str, Sealed]], S]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +65,7 @@ class Noun(Generic[S]):
     info={"secret": True} is never shown.
     command_for: (state before the event, event) -> the command that asks for what the event said, None where there is
     none; by it what lies in quarantine can be asked for again. Without it the noun's events cannot.
+    secrets: what of the state is secret; None: nothing is.
     """
 
     name: str
@@ -55,6 +79,7 @@ class Noun(Generic[S]):
     upcasts: Casts = field(default_factory=dict)
     downcasts: Casts = field(default_factory=dict)
     command_for: Callable[[S, Any], Command | None] | None = None
+    secrets: Secrets[S] | None = None
 
 
 class Subscribed(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +178,11 @@ class Controller(Protocol):
     aside: Aside
     upkeep: Upkeep
     audit: Audit
+    secrets: SecretStore
+
+    def held_secrets(self) -> Mapping[str, Mapping[str, Sealed | str]]:
+        """Every noun that declares secrets -> what it holds; see Secrets."""
+        ...
 
     def facts(self) -> ControllerFacts: ...
 

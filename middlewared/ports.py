@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from middlewared.kernel.audit import Event, Filter, Kept
 from middlewared.kernel.facts import Node, PairRecord, Vip
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
+from middlewared.kernel.secret import KeyBundle, Sealed
 from middlewared.kernel.upkeep import LogCheck
 
 __all__ = ["Answer", "Clock", "Denied", "Granted", "Holding", "Host", "Silent", "Voter"]
@@ -126,4 +127,44 @@ class Audit(Protocol):
 
     async def events(self, wanted: Filter, before: int | None, limit: int) -> Sequence[Event]:
         """Applied events of the log, below seq `before`, with what they changed. Raises PortFailed, LogDamaged."""
+        ...
+
+
+class SecretStore(Protocol):
+    """The keys of this controller, and what they close. Keys lie outside the log; envelopes are in it.
+
+    Everything raises PortFailed: a key that is not held, an envelope that is not what was closed there, a file.
+    """
+
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the keys that are held, sorted."""
+        ...
+
+    @property
+    def active(self) -> str | None:
+        """The key that closes new envelopes; None before the first."""
+        ...
+
+    def bundle(self) -> KeyBundle | None:
+        """The keys themselves, for the other controller and nobody else."""
+        ...
+
+    async def seal(self, noun: str, field: str, text: str, kid: str | None = None) -> Sealed:
+        """Close `text` into an envelope for this field of this noun. kid None: under the active key."""
+        ...
+
+    async def open(self, noun: str, field: str, sealed: Sealed) -> str: ...
+
+    async def add_key(self) -> str:
+        """Draw a key and keep it; it is not used before `activate`. Returns its id."""
+        ...
+
+    async def activate(self, kid: str) -> None: ...
+
+    async def merge(self, bundle: KeyBundle) -> None:
+        """Hold these keys too, and use the one that is active there."""
+        ...
+
+    async def drop(self, kid: str) -> None:
+        """Forget a key that is not active: what it closed cannot be opened any more."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from middlewared_plugins.auth.user import AdministratorSetUp
+from middlewared_plugins.auth.user import AdministratorSetUp, AdministratorSetUpSealed
 from middlewared_plugins.failover import quarantine, settings
 from middlewared_plugins.network import configuration, vip
 
@@ -12,8 +12,12 @@ from middlewared.engine import registry as plugins
 from middlewared.kernel.event import GENESIS_HASH, Event, Record
 from middlewared.kernel.facts import PerNode, Vip
 from middlewared.kernel.tail import Tail
+from middlewared.kernel.secret import Sealed
 from middlewared.kernel.tenure import TermBegan
 from middlewared.log_format import Raised
+
+SEALED = Sealed("c0ffee00", bytes(range(12)), b"\xff")
+USERS_REWRAPPED = next(e for e in plugins.load().nouns["user"].events if e.kind == "user.secrets.rewrapped")
 
 GOLDEN: dict[tuple[str, int], tuple[bytes, Event]] = {
     ("term.begin", 1): (
@@ -24,6 +28,14 @@ GOLDEN: dict[tuple[str, int], tuple[bytes, Event]] = {
     ("user.administrator.set_up", 1): (
         b'{"username":"root","password_hash":"$argon2id$x"}',
         AdministratorSetUp(username="root", password_hash="$argon2id$x"),
+    ),
+    ("user.administrator.set_up_sealed", 1): (
+        b'{"username":"root","password_hash":{"kid":"c0ffee00","nonce":"AAECAwQFBgcICQoL","ct":"/w=="}}',
+        AdministratorSetUpSealed(username="root", password_hash=SEALED),
+    ),
+    ("user.secrets.rewrapped", 1): (
+        b'{"envelopes":{"root.password_hash":{"kid":"c0ffee00","nonce":"AAECAwQFBgcICQoL","ct":"/w=="}}}',
+        USERS_REWRAPPED(envelopes={"root.password_hash": SEALED}),
     ),
     ("failover.settings.updated", 1): (
         b'{"disabled":true,"default_node":"B","timeout_s":30}',

@@ -30,6 +30,7 @@ from middlewared.kernel.digest import CHECKPOINT_EVENTS
 from middlewared.kernel.errors import LogDamaged, MiddlewareError, NoRole
 from middlewared.kernel.event import FIRST_FORMAT, Event, Position, Record, UnknownKind
 from middlewared.kernel.outcomes import Outcomes
+from middlewared.kernel.secret import Sealed
 from middlewared.plugin import Noun
 from middlewared.store import outcomes
 
@@ -120,6 +121,14 @@ class CommittedState:
         raised = (record for record in self._unapplied if record.kind == log_format.Raised.kind)
         formats = (msgspec.json.decode(record.payload, type=log_format.Raised).log_format for record in raised)
         return max(self.log_format, *formats, FIRST_FORMAT)
+
+    def held_secrets(self) -> dict[str, Mapping[str, Sealed | str]]:
+        """Every noun that declares secrets, and what it holds."""
+        return {
+            noun.name: noun.secrets.held(self.states[noun.name])
+            for noun in self._registry.nouns.values()
+            if noun.secrets is not None
+        }
 
     def follow(self, records: Sequence[Record]) -> None:
         """These records stand in the log after the ones before; they are not committed yet."""

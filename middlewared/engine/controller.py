@@ -18,8 +18,9 @@ from middlewared.engine.replicate import Replicator
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed, ConfigBehind
 from middlewared.kernel.facts import Node
+from middlewared.kernel.secret import Sealed
 from middlewared.plugin import Alert, Aside, ControllerFacts, PeerBuild
-from middlewared.ports import Audit, Clock, Upkeep
+from middlewared.ports import Audit, Clock, SecretStore, Upkeep
 from middlewared.protocol import builds
 from middlewared.protocol.peer_calls import TIMEOUT_S
 from middlewared.protocol.replication import Replica
@@ -68,6 +69,7 @@ class ThisController:
         peer: Peer,
         upkeep: Upkeep,
         audit: Audit,
+        secrets: SecretStore,
     ) -> None:
         self.node = build.node
         self._build = build
@@ -85,6 +87,11 @@ class ThisController:
         self._peer = peer
         self.upkeep = upkeep
         self.audit = audit
+        self.secrets = secrets
+
+    def held_secrets(self) -> Mapping[str, Mapping[str, Sealed | str]]:
+        """What every noun that declares secrets holds, as far as it is committed."""
+        return self._state.held_secrets()
 
     def facts(self) -> ControllerFacts:
         replica = self._replicator.replica

@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from middlewared import log_format
+from middlewared.engine.rewrap import with_rewrap
 from middlewared.kernel.errors import BadPlugin
 from middlewared.kernel.event import Catalogue
 from middlewared.kernel.tenure import TermBegan
@@ -60,9 +61,9 @@ class Registry:
         if plugin.name in self.needs:
             raise BadPlugin(f"plugin {plugin.name}: there are two of that name")
         self.needs[plugin.name] = frozenset(plugin.needs)
-        self.nouns_of[plugin.name] = plugin.nouns
         for noun in plugin.nouns:
             self._add_noun(plugin, noun)
+        self.nouns_of[plugin.name] = tuple(self.nouns[noun.name] for noun in plugin.nouns)
         for method in plugin.methods:
             if method.name in self.methods:
                 raise BadPlugin(f"plugin {plugin.name}: method {method.name} is {self.owners[method.name]}'s already")
@@ -84,7 +85,7 @@ class Registry:
     def _add_noun(self, plugin: Plugin, noun: Noun[Any]) -> None:
         if noun.name in self.nouns:
             raise BadPlugin(f"plugin {plugin.name}: there are two nouns {noun.name}")
-        self.nouns[noun.name] = noun
+        noun = self.nouns[noun.name] = with_rewrap(noun)
         for cls in noun.events:
             if not cls.kind.startswith(noun.name + "."):
                 raise BadPlugin(f"plugin {plugin.name}: event kind {cls.kind} does not begin with {noun.name}.")

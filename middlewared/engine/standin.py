@@ -21,14 +21,15 @@ from middlewared.engine.jobs import Jobs
 from middlewared.engine.registry import Registry
 from middlewared.engine.threeway import ThreeWay
 from middlewared.kernel.audit import Event, Filter, Kept, Note, NoteKind
-from middlewared.kernel.errors import CallFailed, MiddlewareError
+from middlewared.kernel.errors import CallFailed, MiddlewareError, PortFailed
 from middlewared.kernel.event import LOG_FORMAT, Headline, Position, Record
 from middlewared.kernel.facts import Node
 from middlewared.kernel.outcomes import Key, Outcome
+from middlewared.kernel.secret import KeyBundle, Sealed, bound_to
 from middlewared.kernel.tail import Page, Tail, described
 from middlewared.kernel.upkeep import LogCheck
 from middlewared.plugin import Alert, Aside, Command, ControllerFacts, Noun, Plugin, TailFold
-from middlewared.ports import Audit, Host, Upkeep
+from middlewared.ports import Audit, Host, SecretStore, Upkeep
 from middlewared.protocol.peer_calls import AWAY, TIMEOUT_S, failed
 from middlewared.protocol.subscription import Cursor
 
@@ -117,6 +118,7 @@ class MemoryEngine:
         self._outcomes: dict[Key, Outcome] = {}
         self._past = [dict(self.states)]
         self.files = MemoryUpkeep()
+        self.secrets: SecretStore = MemorySecrets()
         self.upkeep: Upkeep = self.files
         self.trail = MemoryTrail()
         self.audit: Audit = self.trail
@@ -132,6 +134,10 @@ class MemoryEngine:
 
     def is_owner(self) -> bool:
         return self.facts_now.status in ("MASTER", "SINGLE")
+
+    def held_secrets(self) -> dict[str, Mapping[str, Sealed | str]]:
+        nouns = (noun for noun in self._registry.nouns.values() if noun.secrets is not None)
+        return {noun.name: noun.secrets.held(self.states[noun.name]) for noun in nouns if noun.secrets is not None}
 
     def gate_write(self) -> None:
         if self.refusal is not None:
@@ -252,6 +258,53 @@ class MemoryTrail:
 
     async def events(self, wanted: Filter, before: int | None, limit: int) -> list[Event]:
         return [event for event in self.logged if before is None or event.seq < before][:limit]
+
+
+class MemorySecrets:
+    """ports.SecretStore without a cipher: an envelope holds its text, backwards."""
+
+    def __init__(self) -> None:
+        self.keys = KeyBundle("k1", {"k1": b""})
+
+    @property
+    def active(self) -> str:
+        return self.keys.active
+
+    def ids(self) -> tuple[str, ...]:
+        return tuple(sorted(self.keys.keys))
+
+    def bundle(self) -> KeyBundle:
+        return self.keys
+
+    async def seal(self, noun: str, field: str, text: str, kid: str | None = None) -> Sealed:
+        kid = kid or self.keys.active
+        self._must_hold(kid)
+        return Sealed(kid, bound_to(noun, field), text.encode()[::-1])
+
+    async def open(self, noun: str, field: str, sealed: Sealed) -> str:
+        self._must_hold(sealed.kid)
+        if sealed.nonce != bound_to(noun, field):
+            raise PortFailed(f"open the secret {noun} {field}", f"it is not what key {sealed.kid} closed there")
+        return sealed.ct[::-1].decode()
+
+    async def add_key(self) -> str:
+        kid = f"k{len(self.keys.keys) + 1}"
+        self.keys = KeyBundle(self.keys.active, {**self.keys.keys, kid: b""})
+        return kid
+
+    async def activate(self, kid: str) -> None:
+        self._must_hold(kid)
+        self.keys = KeyBundle(kid, self.keys.keys)
+
+    async def merge(self, bundle: KeyBundle) -> None:
+        self.keys = KeyBundle(bundle.active, {**self.keys.keys, **bundle.keys})
+
+    async def drop(self, kid: str) -> None:
+        self.keys = KeyBundle(self.keys.active, {name: key for name, key in self.keys.keys.items() if name != kid})
+
+    def _must_hold(self, kid: str) -> None:
+        if kid not in self.keys.keys:
+            raise PortFailed("open or close a secret", f"this controller does not hold its key {kid}")
 
 
 class MemoryUpkeep:

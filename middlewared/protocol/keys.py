@@ -15,3 +15,9 @@ def carp_key(cluster_key: bytes) -> bytes:
 def heartbeat_key(cluster_key: bytes) -> bytes:
     """For heartbeats on the interlink."""
     return hmac.digest(cluster_key, b"middlewared heartbeat 1", "sha256")
+
+
+def secrets_key(cluster_key: bytes) -> tuple[str, bytes]:
+    """The first key of a pair's secrets, and its id, which tells nothing of it."""
+    kid = hmac.digest(cluster_key, b"middlewared secrets id 1", "sha256").hex()[:8]
+    return kid, hmac.digest(cluster_key, b"middlewared secrets 1", "sha256")

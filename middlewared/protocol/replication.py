@@ -99,6 +99,10 @@ class Replica:
         """The format of this log, as its newest record leaves it; a peer must be able to read it."""
         self.identity = msgspec.structs.replace(self.identity, log_format_min=log_format)
 
+    def holds(self, secret_keys: tuple[str, ...]) -> None:
+        """The keys of secrets that this controller holds from now on; said in the next HELLO."""
+        self.identity = msgspec.structs.replace(self.identity, secret_keys=secret_keys)
+
     def peer_reads(self, log_format: int) -> bool:
         """Nobody who is on the line at this moment would be left behind by this format."""
         return self.line.peer is None or self.line.peer.log_format_max >= log_format

@@ -35,6 +35,7 @@ import msgspec
 
 from middlewared.kernel.event import LOG_FORMAT, START, Position, Record
 from middlewared.kernel.facts import Node
+from middlewared.kernel.secret import may_pair
 from middlewared.protocol import peer_calls
 
 PROTOCOL = 1
@@ -62,7 +63,8 @@ FEATURES: tuple[str, ...] = ("digest", peer_calls.FEATURE)
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who a controller is to its peer.
 
-    catalogue: digest of the event kinds known; key_ids: of secrets in events. log_format_min: the format that this log
+    catalogue: digest of the event kinds known; key_ids: always empty, for the first build. secret_keys: ids of the
+    keys that open secrets; empty for the first build, and where there is none. log_format_min: the format that this log
     is written in; log_format_max: the newest that this build can read. features: see FEATURES. version: of the
     product, for display only.
     """
@@ -76,6 +78,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     log_format_max: int = LOG_FORMAT
     features: tuple[str, ...] = ()
     version: str = ""
+    secret_keys: tuple[str, ...] = ()
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -216,6 +219,11 @@ def why_refused(mine: Identity, theirs: Identity) -> str | None:
         return f"both controllers say that they are {mine.node}"
     if theirs.key_ids != mine.key_ids:
         return f"peer holds the keys {theirs.key_ids}, this controller {mine.key_ids}"
+    if not may_pair(mine.secret_keys, theirs.secret_keys):
+        return (
+            f"peer holds the keys {', '.join(theirs.secret_keys)} of secrets, "
+            f"this controller {', '.join(mine.secret_keys)}, and neither holds the other's"
+        )
     return formats_apart(mine, theirs)
 
 
@@ -227,6 +235,12 @@ def formats_apart(mine: Identity, theirs: Identity) -> str | None:
         f"peer reads log formats {theirs.log_format_min}-{theirs.log_format_max}, "
         f"this controller {mine.log_format_min}-{mine.log_format_max}"
     )
+    if max(theirs.log_format_min, mine.log_format_min) > min(theirs.log_format_max, mine.log_format_max):
+        return (
+            f"peer reads log formats {theirs.log_format_min}-{theirs.log_format_max}, "
+            f"this controller {mine.log_format_min}-{mine.log_format_max}"
+        )
+    return None
 
 
 def match_point(mine: History, theirs: History) -> tuple[int, int]:

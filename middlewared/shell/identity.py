@@ -4,6 +4,7 @@ All of it lies in `keys/` of the data directory, mode 0600, and never in the log
 
     node.key, node.crt   Ed25519, made at the first start, self-signed: it is pinned, not issued
     peer.crt             the other controller's, from the pairing
+    secrets.json         {active, keys}: what opens the secrets in the log; shell/keyring.py says where they come from
     cluster.json         {cluster_id, key}: from the pairing; its presence says "paired"
 """
 
@@ -18,8 +19,10 @@ from pathlib import Path
 
 import msgspec
 
-from middlewared.kernel.errors import BadBootFile
+from middlewared.kernel.errors import BadBootFile, PortFailed
 from middlewared.kernel.facts import Node
+from middlewared.kernel.secret import KeyBundle, masked
+from middlewared.protocol.keys import secrets_key
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +30,9 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
 
     cluster_id: str
     key: bytes
+
+    def __repr__(self) -> str:
+        return masked(self, "key")
 
     @classmethod
     def new(cls) -> Cluster:
@@ -66,8 +72,35 @@ class Keys:
         except msgspec.DecodeError as e:
             raise BadBootFile(f"{path}: {e}") from None
 
-    def pair(self, cluster: Cluster, peer_certificate: str) -> None:
-        """Remember the peer and the cluster; durable when it returns. From the next start on this is a pair."""
+    @property
+    def secret_keys(self) -> KeyBundle | None:
+        """What opens the secrets in the log; None where there is none yet. Raises BadBootFile."""
+        path = self._dir / "secrets.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=KeyBundle)
+        except FileNotFoundError:
+            cluster = self.cluster
+        except msgspec.DecodeError as e:
+            raise BadBootFile(f"{path}: {e}") from None
+        if cluster is None:
+            return None
+        kid, key = secrets_key(cluster.key)
+        return KeyBundle(kid, {kid: key})
+
+    def keep_secret_keys(self, bundle: KeyBundle) -> None:
+        """Durable when it returns. Raises PortFailed."""
+        try:
+            self._write("secrets.json", msgspec.json.encode(bundle))
+        except OSError as e:
+            raise PortFailed("keep the keys of the secrets", f"{self._dir}: {e.strerror}") from None
+
+    def pair(self, cluster: Cluster, peer_certificate: str, secret_keys: KeyBundle | None = None) -> None:
+        """Remember the peer and the cluster; durable when it returns. From the next start on this is a pair.
+
+        secret_keys: the peer's, which take the place of this controller's own; the log is the peer's too.
+        """
+        if secret_keys is not None:
+            self.keep_secret_keys(secret_keys)
         self._write("peer.crt", peer_certificate.encode())
         self._write("cluster.json", msgspec.json.encode(cluster))
 

@@ -4,7 +4,7 @@ The first prints a code: 80 bits of secret and the first 80 bits of its certific
 by TLS, checks the fingerprint, and proves the secret. Then, in this order:
 
     second -> first   JOIN    {secret, node, certificate}
-    first  -> second  GRANT   {node, certificate, cluster}      kept by the second before it goes on
+    first  -> second  GRANT   {node, certificate, cluster, keys}  kept by the second before it goes on
     second -> first   KEPT                                      kept by the first
 
 A crash in between leaves a second controller that knows the first one and is not known by it: it is paired again with a
@@ -26,6 +26,7 @@ import msgspec
 from middlewared.config import Interlink
 from middlewared.kernel.errors import CallFailed, Refused
 from middlewared.kernel.facts import Node
+from middlewared.kernel.secret import KeyBundle, masked
 from middlewared.shell import stream
 from middlewared.shell.identity import Cluster, Keys, code_of, fingerprint, read_code
 
@@ -43,11 +44,16 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
     node: Node
     certificate: str
 
+    def __repr__(self) -> str:
+        return masked(self, "secret")
+
 
 class Grant(msgspec.Struct, frozen=True, tag="grant"):
     node: Node
     certificate: str
     cluster: Cluster
+    secret_keys: KeyBundle | None = None
+    """None where the first has none yet; what it then gets is derived from the cluster's key by both."""
 
 
 class Kept(msgspec.Struct, frozen=True, tag="kept"):
@@ -115,7 +121,7 @@ class PairingDoor:
         if why is not None or not isinstance(join, Join):
             await _send(writer, Denied(why or "JOIN was expected"))
             return
-        await _send(writer, Grant(self._node, self._keys.certificate, self._cluster))
+        await _send(writer, Grant(self._node, self._keys.certificate, self._cluster, self._keys.secret_keys))
         if isinstance(await _receive(reader), Kept):
             self._keys.pair(self._cluster, join.certificate)
             self.close()
@@ -179,7 +185,7 @@ async def _join(
     if not isinstance(answer, Grant):
         raise CallFailed(errno.EPROTO, _FOREIGN)
     await make_room()
-    keys.pair(answer.cluster, answer.certificate)
+    keys.pair(answer.cluster, answer.certificate, answer.secret_keys)
     await _send(writer, Kept())
     # The other closes when it has kept its part; only then is it safe to start as a pair.
     await reader.read(1)

@@ -57,7 +57,7 @@ def writer(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> Engine:
         connection.execute("PRAGMA secure_delete = ON")  # pages.py relies on it
         return connection
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, hide_parameters=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -101,7 +101,7 @@ def reader(path: Path, *, untouched: bool = False) -> Engine:
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
 
-    return create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+    return create_engine("sqlite://", creator=connect, poolclass=QueuePool, hide_parameters=True)
 
 
 def wal_of(path: Path) -> Path:

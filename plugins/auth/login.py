@@ -14,11 +14,12 @@ from typing import Any, Literal
 import msgspec
 
 from middlewared.kernel.errors import CallFailed, NotActive, Refused
+from middlewared.kernel.secret import Sealed, masked
 from middlewared.plugin import Call, command, local, query
 
 from . import effects
 from .attempts import Attempts
-from .user import NOUN, SetUpAdministrator
+from .user import NOUN, SEALED_SINCE, Account, SetUpAdministrator, secret_of
 
 PASSWORD_LIMIT = 1024
 
@@ -32,6 +33,9 @@ class PasswordPlain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     username: str
     password: str
     login_options: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return masked(self, "password", "login_options")
 
 
 @query("auth.mechanism_choices", public=True)
@@ -89,7 +93,9 @@ async def setup_local_administrator(call: Call, username: str, password: str) ->
     if not 1 <= len(password) <= PASSWORD_LIMIT:
         raise Refused(("password", f"must be 1-{PASSWORD_LIMIT} characters long"))
     password_hash = await effects.hash_password(password)
-    await call.execute(SetUpAdministrator(username=username, password_hash=password_hash))
+    await call.execute(
+        SetUpAdministrator(username=username, password_hash=await _closed(call, username, password_hash))
+    )
 
 
 async def _log_in(call: Call, username: str, password: str) -> bool:
@@ -100,7 +106,7 @@ async def _log_in(call: Call, username: str, password: str) -> bool:
         raise CallFailed(errno.EBUSY, reason, {"retry_after_s": round(wait_s, 1)})
     _attempts.failed(address, effects.now())  # Before the wait: attempts side by side count too.
     account = call.state(NOUN).of(username)
-    right = await effects.fits(password[: PASSWORD_LIMIT + 1], account.password_hash if account else None)
+    right = await effects.fits(password[: PASSWORD_LIMIT + 1], await _opened(call, account))
     if account is None or not right:
         call.note("login_failed", who=username, reason="Wrong name or password")
         return False
@@ -108,6 +114,22 @@ async def _log_in(call: Call, username: str, password: str) -> bool:
     call.session.log_in(account.username, frozenset(account.roles))
     call.note("login")
     return True
+
+
+async def _closed(call: Call, username: str, password_hash: str) -> Sealed | str:
+    """The hash in an envelope; as it is while the log's format has none."""
+    if call.controller.facts().log_format < SEALED_SINCE:
+        return password_hash
+    return await call.controller.secrets.seal(NOUN.name, secret_of(username), password_hash)
+
+
+async def _opened(call: Call, account: Account | None) -> str | None:
+    """The hash of an account's password. Raises PortFailed where its key is not held here."""
+    if account is None:
+        return None
+    if isinstance(account.password_hash, str):
+        return account.password_hash
+    return await call.controller.secrets.open(NOUN.name, secret_of(account.username), account.password_hash)
 
 
 def _address_of(origin: str) -> str:

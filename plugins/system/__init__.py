@@ -2,6 +2,13 @@
 
 from middlewared.plugin import Plugin
 
+from . import secrets
 from .api import METHODS
 
-plugin = Plugin(name="system", methods=METHODS, needs=("network.configuration.config",))
+plugin = Plugin(
+    name="system",
+    methods=(*METHODS, *secrets.METHODS),
+    peer=secrets.PEER,
+    duties=secrets.DUTIES,
+    needs=("network.configuration.config",),
+)

@@ -12,7 +12,7 @@ from middlewared.engine.alerts import Alerts
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.peer import Peer
 from middlewared.engine.reconcile import Reconciler
-from middlewared.engine.standin import MemoryTrail, MemoryUpkeep
+from middlewared.engine.standin import MemorySecrets, MemoryTrail, MemoryUpkeep
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
 from middlewared.plugin import AlertSource, Effect, View
@@ -63,6 +63,7 @@ class World:
             peer=self.peer,
             upkeep=MemoryUpkeep(),
             audit=MemoryTrail(),
+            secrets=MemorySecrets(),
         )
 
     def force(self) -> None:

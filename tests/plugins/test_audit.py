@@ -161,9 +161,7 @@ async def test_logins_that_succeed_and_fail_and_logouts_are_noted_and_no_passwor
     assert b"swordfish" not in msgspec.json.encode(world.trail.notes)
 
 
-async def test_what_a_standby_refuses_and_what_is_read_there_is_noted_and_reads_on_the_active_are_not() -> (
-    None
-):
+async def test_what_a_standby_refuses_and_what_is_read_there_is_noted_and_reads_on_the_active_are_not() -> None:
     world = World()
     await world.call(world.root, "network.configuration.config")
     assert world.trail.notes == []

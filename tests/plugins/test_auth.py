@@ -16,9 +16,13 @@ from middlewared_plugins.auth.user import Account, Accounts, AdministratorSetUp,
 from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.standin import MemoryEngine, dispatcher
 from middlewared.kernel.errors import CallFailed, Refused
+from middlewared.kernel.secret import Sealed
+from middlewared.plugin import Rewrap
 from middlewared.protocol.session import Session
 
 HASH = "$argon2id$..."
+SEALED = Sealed("k1", b"nonce", b"ct")
+HASHES = st.one_of(st.text().map("$".__add__), st.builds(Sealed, st.text(), st.binary(), st.binary()))
 
 
 # The noun
@@ -43,7 +47,7 @@ def test_a_name_that_no_account_may_have_is_refused(username: str) -> None:
         user.decide(Accounts(), SetUpAdministrator(username=username, password_hash=HASH))
 
 
-@given(st.lists(st.builds(Account, username=st.text(), password_hash=st.text(), roles=st.lists(st.text()).map(tuple))))
+@given(st.lists(st.builds(Account, username=st.text(), password_hash=HASHES, roles=st.lists(st.text()).map(tuple))))
 def test_what_is_projected_can_be_restored(accounts: list[Account]) -> None:
     state = Accounts(all=tuple(sorted(accounts, key=lambda a: a.username)))
     assert user.restore(user.project(state)) == state
@@ -139,7 +143,42 @@ async def test_the_password_is_stored_nowhere(world: tuple[Dispatcher, MemoryEng
     api, engine = world
     await set_up(api)
     assert "s3cret" not in repr((engine.executed, engine.states))
+    [account] = engine.states["user"].all
+    assert isinstance(account.password_hash, Sealed)
+    assert (await engine.secrets.open("user", "root.password_hash", account.password_hash)).startswith("$argon2id$")
+
+
+async def test_a_log_that_has_no_envelopes_gets_the_hash_as_it_was_always_written(
+    world: tuple[Dispatcher, MemoryEngine],
+) -> None:
+    api, engine = world
+    engine.facts_now = msgspec.structs.replace(engine.facts_now, log_format=1)
+    await set_up(api)
     assert engine.states["user"].all[0].password_hash.startswith("$argon2id$")
+    assert await Client(api).call("auth.login", "root", "s3cret") is True
+
+
+async def test_a_login_whose_key_is_not_held_here_says_so_and_names_the_key(
+    world: tuple[Dispatcher, MemoryEngine],
+) -> None:
+    api, engine = world
+    await set_up(api)
+    await engine.secrets.activate(await engine.secrets.add_key())
+    await engine.secrets.drop("k1")
+    told = await Client(api).call("auth.login", "root", "s3cret")
+    assert told["reason"] == "open or close a secret: this controller does not hold its key k1"  # type: ignore[index]
+
+
+def test_no_password_and_no_hash_shows_in_a_repr() -> None:
+    structs = (
+        login.PasswordPlain(mechanism="PASSWORD_PLAIN", username="root", password=HASH, login_options={"x": HASH}),
+        SetUpAdministrator(username="root", password_hash=HASH),
+        AdministratorSetUp(username="root", password_hash=HASH),
+        Account(username="root", password_hash=HASH, roles=()),
+        Rewrap(noun="user", envelopes={"root.password_hash": (HASH, SEALED)}),
+    )
+    assert HASH not in repr(structs)
+    assert repr(structs[1]) == "SetUpAdministrator(username='root', password_hash=***)"
 
 
 @pytest.mark.parametrize("password", ["", "x" * 1025])
