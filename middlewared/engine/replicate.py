@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from middlewared.engine.appends import RETRY_MAX_S, Appends
 from middlewared.engine.outside import Log, Threads, one_thread
-from middlewared.kernel.errors import Diverged, MiddlewareError, OutOfSpace
+from middlewared.kernel.errors import Diverged, OutOfSpace
 from middlewared.kernel.event import START, Headline, Position, Record
 from middlewared.kernel.facts import PairRecord
 from middlewared.ports import Clock

@@ -10,7 +10,6 @@ import pytest
 from middlewared_plugins.network import vip
 
 from middlewared.engine.context import Committed
-from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.tenure import TermBegan
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values

@@ -231,6 +231,7 @@ def pair(lab: Pair) -> Iterator[Pair]:
     yield lab
     try:
         lab.make_whole("A")
+        lab.wait_until("nothing more is noted", lambda: all_noted(lab, "A") and lab.is_whole("A"), 10.0)
         assert records(lab, "A") == records(lab, "B")
         assert lab.sync("A").state_digest == lab.sync("B").state_digest
     except BaseException:
@@ -270,6 +271,12 @@ def quarantined(pair: Pair, node: Node) -> list[Record]:
     return [record for file in by_age for record in quarantine.read(file)]
 
 
+def all_noted(pair: Pair, owner: Node) -> bool:
+    """Whether the owner has written of every tail that was set aside: before, its log still grows by itself."""
+    listed = pair.call(owner, "failover.quarantine.list")
+    return isinstance(listed, list) and all(tail["noted"] for tail in listed)
+
+
 def domains(log: list[Record]) -> list[str]:
     """Every domain that was written to the log, in order."""
     payloads = [json.loads(record.payload) for record in log]
@@ -307,3 +314,13 @@ def say_raw(pair: Pair, node: Node, text: str, url: str = "") -> dict[str, Any]:
             await link.close()
 
     return asyncio.run(say())
+
+
+def leave_b_behind(pair: Pair, domain: str) -> list[Record]:
+    """B alone on, without the last write. Returns B's log."""
+    pair.power_off("B")
+    assert write_at_vip(pair, domain=domain)["durability"] == "single"
+    pair.power_off("A")
+    pair.power_on("B")
+    pair.wait_until("B is active", lambda: (pair.role("B"), pair.vip_owner()) == ("MASTER", "B"), within_s=10)
+    return records(pair, "B")

@@ -14,11 +14,10 @@ import pytest
 
 from middlewared.client import Client
 from middlewared.kernel.errors import MiddlewareError, OutcomeUnknown
-from middlewared.kernel.event import Record
 from middlewared.lab.driver import Pair
 from middlewared.lab.faults import NODES
 from middlewared.lab.watch import Watch
-from tests.integration.conftest import domains, holds_for, quarantined, records, write_at_vip
+from tests.integration.conftest import all_noted, domains, holds_for, leave_b_behind, quarantined, records, write_at_vip
 
 pytestmark = pytest.mark.root
 
@@ -95,7 +94,7 @@ def test_clients_that_write_while_the_active_loses_power_lose_nothing_and_go_on_
         assert max(client.values()) > off_at
 
     pair.power_on("A")
-    pair.wait_until("A is standby in sync", lambda: pair.is_whole("B"), within_s=8)
+    pair.wait_until("A is standby in sync", lambda: all_noted(pair, "B") and pair.is_whole("B"), within_s=8)
     assert records(pair, "A") == records(pair, "B")
     # What only A had was answered to nobody, so it is not in the log of the pair; it is kept and counted.
     unanswered = quarantined(pair, "A")
@@ -148,16 +147,6 @@ def test_in_a_partition_on_the_owner_s_side_the_standby_does_not_take_the_virtua
     assert (pair.role("A"), pair.role("B")) == ("MASTER", "BACKUP")
     pair.heal("interlink", "lan:A")
     pair.wait_until("A goes on", lambda: pair.is_whole("A"), within_s=5)
-
-
-def leave_b_behind(pair: Pair, domain: str) -> list[Record]:
-    """B alone on, without the last write. Returns B's log."""
-    pair.power_off("B")
-    assert write_at_vip(pair, domain=domain)["durability"] == "single"
-    pair.power_off("A")
-    pair.power_on("B")
-    pair.wait_until("B is active", lambda: (pair.role("B"), pair.vip_owner()) == ("MASTER", "B"), within_s=10)
-    return records(pair, "B")
 
 
 def test_a_standby_that_was_left_behind_holds_the_virtual_ip_and_writes_nothing_until_it_heard_the_other(
