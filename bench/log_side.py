@@ -20,9 +20,10 @@ import uvloop
 
 from middlewared.config import Interlink
 from middlewared.engine import registry
-from middlewared.engine.apply import Change, CommittedState
+from middlewared.engine.apply import Change
 from middlewared.engine.engine import Engine
 from middlewared.engine.replicate import Replicator, history
+from middlewared.engine.start import committed_state
 from middlewared.kernel.event import Position
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.protocol import replication_frames as frames
@@ -33,10 +34,8 @@ from middlewared.shell.clock import SystemClock
 from middlewared.shell.identity import Cluster, Keys
 from middlewared.shell.peer_link import PeerLine, PeerLink
 from middlewared.store.log import LogStore
-from middlewared.store.rebuild import open_state
 
 OWNER, STANDBY = "127.0.0.1", "127.0.0.2"
-_BATCH = 4096
 
 
 def make_pair(directory: Path) -> None:
@@ -56,12 +55,7 @@ class LogSide:
         keys = Keys(data, node)
         assert keys.cluster is not None
         self.log = LogStore.open(data / "log.db")
-        store = open_state(data / "state.db", self.log, plugins.catalogue, plugins.nouns.values()).store
-        self.state = CommittedState(plugins, store, self.log)
-        at = self.state.applied.seq
-        while batch := self.log.since(at, _BATCH):
-            self.state.follow(batch)
-            at = batch[-1].seq
+        self.state = committed_state(plugins, self.log, data / "state.db")
         identity = frames.Identity(cluster_id=keys.cluster.cluster_id, node=node, catalogue=plugins.catalogue.digest())
         state = self.state
         self.replica = Replica(identity, self.log.head(), history(self.log), state.applied, state.pair_seq, state.shape)

@@ -25,7 +25,7 @@ from middlewared.config import BootFile
 from middlewared.engine import registry as plugins
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.announce import Announcer
-from middlewared.engine.apply import Change, CommittedState
+from middlewared.engine.apply import Change
 from middlewared.engine.aside import SetAside
 from middlewared.engine.audit import AuditTrail
 from middlewared.engine.bus import Bus
@@ -36,7 +36,9 @@ from middlewared.engine.engine import Engine
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.peer import Peer, Questions
 from middlewared.engine.reconcile import Reconciler
+from middlewared.engine.repair import Repairer, Snapshots
 from middlewared.engine.replicate import Replicator, history
+from middlewared.engine.start import READ_BATCH, committed_state, rebuilt
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import BadBootFile, CallFailed, Refused
 from middlewared.kernel.event import Position
@@ -64,16 +66,12 @@ from middlewared.store.aside import set_aside
 from middlewared.store.audit import AuditStore
 from middlewared.store.lock import DataDirectory
 from middlewared.store.log import LogStore
-from middlewared.store.rebuild import open_state, rebuild
 from middlewared.store.room import Room
-from middlewared.store.rows import words
-from middlewared.store.state import StateStore
 
 log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-READ_BATCH = 4096
 REPLY_GRACE_S = 0.3
 
 
@@ -140,24 +138,7 @@ class Daemon:
 
     def _open_stores(self) -> None:
         self._log = LogStore.open(self._data / "log.db")
-        known = self._registry
-        store, why, difference = open_state(self._data / "state.db", self._log, known.catalogue, known.nouns.values())
-        self._state = CommittedState(self._registry, store, self._log)
-        if why is not None:
-            log.warning("event=state_rebuilt why=%r", why)
-        if difference is not None:
-            seq = self._state.applied.seq
-            log.error("event=state_differs seq=%d repaired_from=log %s", seq, words(difference))
-            self._state.differs = (seq, f"at the start, repaired from the log: {words(difference)}")
-        at = self._state.applied.seq
-        while batch := self._log.since(at, READ_BATCH):
-            self._state.follow(batch)
-            at = batch[-1].seq
-
-    def _rebuilt_state(self, upto: int | None) -> StateStore:
-        path, nouns = self._data / "state.db", list(self._registry.nouns.values())
-        rebuild(self._log, path, self._registry.catalogue, nouns, upto)
-        return StateStore.open(path, nouns)
+        self._state = committed_state(self._registry, self._log, self._data / "state.db")
 
     def _put_machine_on_log(self) -> None:
         boot = self._boot
@@ -247,9 +228,29 @@ class Daemon:
             jobs=self._jobs,
             trail=self._trail,
         )
-        self._peer.answer_by(Questions(self._dispatcher))
+        self._keep_state_right()
         self._announcer = Announcer(self._registry.announcements, self._dispatcher.ask, self._bus)
         self._api = ApiServer(self._dispatcher, self._bus, boot)
+
+    def _keep_state_right(self) -> None:
+        path = self._data / "state.db"
+        self._snapshots = Snapshots(self._state, self._registry, path, Questions(self._dispatcher))
+        self._peer.answer_by(self._snapshots.answer)
+        self._engine.care.repairer = self._repairer = Repairer(
+            self._state,
+            self._log,
+            self._registry,
+            path,
+            self._peer,
+            self._clock,
+            self._replicator.replica,
+            feed=self._replicator.feed,
+            resume=self._repaired,
+        )
+
+    def _repaired(self) -> None:
+        self._engine.resume()
+        self._reconciler.changed(self._registry.nouns)
 
     # --- the life of the process ---
 
@@ -290,6 +291,8 @@ class Daemon:
     async def _close_stores(self) -> None:
         await self._trail.close()
         await self._replicator.close()
+        self._repairer.close()
+        self._snapshots.close()
         await self._state.close()
         self._log.close()
         self._lock.close()
@@ -333,7 +336,7 @@ class Daemon:
         self._aside.refresh()
         if not applied:
             return
-        await self._state.replace(lambda: self._rebuilt_state(at.seq))
+        await self._state.replace(lambda: rebuilt(self._registry, self._log, self._data / "state.db", at.seq))
         self._bus.cut(at.seq)
         self._reconciler.changed(self._registry.nouns)
 

@@ -33,6 +33,7 @@ from middlewared.kernel.outcomes import Outcomes
 from middlewared.kernel.secret import Sealed
 from middlewared.plugin import Noun
 from middlewared.store import outcomes
+from middlewared.store.rows import Difference
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ class CommittedState:
 
     shown: (seq, digest) of the newest rows. differs: the last difference that was found in it, and at which seq.
     on_digest: hears of the digest at each point that both controllers know, and where `mark` asked for it. requests:
-    which are known. history: past states.
+    which are known. history: past states. taking: held by whoever takes another state.db over; takes: how often that
+    was done. paused: nothing may be applied at this moment.
 
     log: of the same controller, for what state.db does not say. Made inside the running loop.
     """
@@ -99,6 +101,9 @@ class CommittedState:
         self._closed = False
         self.on_digest: Callable[[int, str], None] = _nobody
         self.blocked: str | None = None
+        self.paused = False
+        self.taking = asyncio.Lock()
+        self.takes = 0
         self.differs: tuple[int, str] | None = None
         self.applied, self.pair_seq = store.applied()
         self._written = self.applied
@@ -163,6 +168,13 @@ class CommittedState:
 
     def commit(self, commit_seq: int, pair_seq: int) -> list[Change]:
         """Apply everything up to commit_seq. Returns what became visible, in order."""
+        changes = self._fold_upto(commit_seq)
+        self.pair_seq = max(self.pair_seq, min(pair_seq, self.applied.seq))
+        if changes:
+            self._wake_writer()
+        return changes
+
+    def _fold_upto(self, commit_seq: int) -> list[Change]:
         changes: list[Change] = []
         while self._unapplied and self._unapplied[0].seq <= commit_seq and self.blocked is None:
             record = self._unapplied[0]
@@ -180,9 +192,6 @@ class CommittedState:
             self._passed(change)
             changes.append(change)
         self.history.seq = self.applied.seq
-        self.pair_seq = max(self.pair_seq, min(pair_seq, self.applied.seq))
-        if changes:
-            self._wake_writer()
         return changes
 
     def _passed(self, change: Change) -> None:
@@ -194,6 +203,8 @@ class CommittedState:
     def mark(self, seq: int) -> None:
         """Have on_digest told the digest at exactly `seq`; nothing is told when the fold is beyond it already."""
         self._marks = {mark for mark in self._marks if mark > self.applied.seq}
+        if self.paused:
+            return
         if seq == self.applied.seq:
             self._point().told = True
             self._wake_writer()
@@ -213,7 +224,7 @@ class CommittedState:
         """
         if self._closed:
             raise NoRole("This controller is beginning anew")
-        if self.shown[0] == self.applied.seq:
+        if self.paused or self.shown[0] == self.applied.seq:
             return self.shown
         point = self._point()
         self._wake_writer()
@@ -226,20 +237,57 @@ class CommittedState:
 
     async def replace(self, make: Callable[[], Projections]) -> None:
         """Let go of state.db, have it made again, and take it over. What was to be applied is forgotten."""
-        await asyncio.wait([self._indexing])
-        await self.flush()
-        self._store.close()
-        self._store = store = await asyncio.get_running_loop().run_in_executor(self._thread, make)
+        async with self.taking:
+            await asyncio.wait([self._indexing])
+            await self.flush()
+            self._store.close()
+            store = await asyncio.get_running_loop().run_in_executor(self._thread, make)
+            self._unapplied.clear()
+            self._take(store)
+            self.blocked = None
+
+    async def install(
+        self, make: Callable[[], Projections], between: Callable[[int, int], Sequence[Record]]
+    ) -> Difference | None:
+        """Take over another state.db of the same log, which `make` puts in place of this one.
+
+        Nothing is applied meanwhile, and nothing that waits is forgotten; the caller holds `taking`. between: the
+        records after one seq and up to another. Returns the first row in which the old state differed, at the last
+        record that it had applied.
+        """
+        self.paused = True
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.wait([self._indexing])
+            await self.flush()
+            before, until = self._store.rows, self.applied.seq
+            self._store.close()
+            store = await loop.run_in_executor(self._thread, make)
+            at = store.applied().position.seq
+            waiting = [record for record in self._unapplied if record.seq > at]
+            self._unapplied = deque([*await loop.run_in_executor(self._thread, between, at, until), *waiting])
+            self._take(store)
+            self._fold_upto(until)
+            self._start_writer()
+            await self.flush()
+            if self.applied.seq != until:
+                return None
+            return await loop.run_in_executor(self._thread, before.first_difference, self._store.rows)
+        finally:
+            self.paused = False
+
+    def _take(self, store: Projections) -> None:
+        self._store = store
         self.applied, self.pair_seq = store.applied()
         self._written = self.applied
         self.shown = (self.applied.seq, store.digest)
-        self._unapplied.clear()
         self._dirty.clear()
         self.states = store.load(list(self._registry.nouns.values()))
         self.history.begin(self.applied.seq, self.states)
         self.requests.forget()
+        self.requests.follow(self._unapplied)
         self._indexing = asyncio.get_running_loop().create_task(self._index(self.applied.seq))
-        self.blocked = None
+        self.takes += 1
 
     async def close(self) -> None:
         self._closed = True
@@ -258,6 +306,10 @@ class CommittedState:
         return self._points[-1]
 
     def _wake_writer(self) -> None:
+        if not self.paused:
+            self._start_writer()
+
+    def _start_writer(self) -> None:
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
 

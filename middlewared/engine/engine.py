@@ -27,6 +27,7 @@ import msgspec
 from middlewared import log_format
 from middlewared.engine import decided
 from middlewared.engine.apply import Change, CommittedState, format_of
+from middlewared.engine.care import Care
 from middlewared.engine.context import Committed
 from middlewared.engine.outside import Tenure
 from middlewared.engine.registry import Registry
@@ -57,7 +58,6 @@ from middlewared.kernel.tenure import TermBegan
 from middlewared.plugin import Command, Noun
 from middlewared.ports import Clock
 from middlewared.protocol import replication_values as values
-from middlewared.protocol.checkpoint import Disagreement
 from middlewared.protocol.replication_owner import Owner, Phase
 
 log = logging.getLogger(__name__)
@@ -104,6 +104,7 @@ class Engine:
         self._deadline_s = deadline_s
         self._begins_in = begins_in
         self._replicator: Replicator
+        self.care: Care
         self._term: int | None = None
         self._not_opened: str | None = None
         self._ahead: dict[str, Any] = {}
@@ -114,7 +115,7 @@ class Engine:
     def attach(self, replicator: Replicator) -> None:
         """Give the engine the log. The two know each other: one proposes, the other says what became of it."""
         self._replicator = replicator
-        self._state.on_digest = lambda seq, digest: replicator.feed(values.Digested(seq, digest))
+        self.care = replicator.care = Care(self._state, replicator)
 
     # --- what dispatch asks ---
 
@@ -315,6 +316,8 @@ class Engine:
             self._group()
 
     def committed(self, commit_seq: int, pair_seq: int) -> None:
+        if self._state.paused:
+            return
         changes = self._state.commit(commit_seq, pair_seq)
         self._answer(changes)
         self._replicator.feed(values.Applied(self._state.applied.seq, self._state.blocked or ""))
@@ -323,6 +326,9 @@ class Engine:
 
     def opened(self, term: int, adopted: int) -> None:
         """Writes may begin. The first record of the term is written before anything else can be."""
+        if self._state.taking.locked():
+            self._replicator.spawn(self._open_when_taken(term, adopted))
+            return
         self._not_opened = self._look_ahead()
         if self._not_opened is not None:
             log.error("event=not_opened why=%r", self._not_opened)
@@ -352,8 +358,18 @@ class Engine:
         self._ahead[log_format.NOUN.name] = log_format.evolve(self._ahead[log_format.NOUN.name], raised)
         return [seal(raised, after, stamp)]
 
+    async def _open_when_taken(self, term: int, adopted: int) -> None:
+        """Another state is being taken over: nothing may be decided against the old one."""
+        async with self._state.taking:
+            pass
+        side = self._replicator.replica.side
+        if isinstance(side, Owner) and side.term == term and side.phase is Phase.OPEN:
+            self.opened(term, adopted)
+
     def _look_ahead(self) -> str | None:
         """Fold what is not committed yet, too: commands are decided against it. Returns why that cannot be done."""
+        if self._state.blocked is not None:
+            return self._state.blocked
         try:
             self._ahead = self._state.ahead()
         except (UnknownKind, msgspec.ValidationError) as e:
@@ -376,12 +392,10 @@ class Engine:
         await self._on_cut(at, count, applied)
         self._replicator.replica.goes_on_in(self._state.written_format())
 
-    def digest_at(self, seq: int) -> None:
-        self._state.mark(seq)
-
-    def differs(self, what: Disagreement) -> None:
-        log.error("event=state_differs seq=%d here=%s there=%s", what.seq, what.here, what.there)
-        self._state.differs = (what.seq, f"at seq {what.seq} the digest is {what.here}, the owner's is {what.there}")
+    def resume(self) -> None:
+        """Apply what was committed while another state was taken over."""
+        ends = self._replicator.replica.log
+        self.committed(ends.committed.seq, ends.pair_seq)
 
     def halted(self, why: str) -> None:
         log.critical("event=halted why=%r", why)

@@ -14,6 +14,7 @@ from middlewared.kernel.event import Headline, Position, Record
 from middlewared.kernel.outcomes import Delta, Outcomes
 from middlewared.plugin import Noun
 from middlewared.store.cut import Cut
+from middlewared.store.rows import Rows
 from middlewared.store.state import Applied
 
 Threads: TypeAlias = Callable[[str], Executor]
@@ -50,6 +51,7 @@ class Projections(Protocol):
     """store.state.StateStore, as far as the committed state asks it."""
 
     shape: str
+    rows: Rows
 
     def applied(self) -> Applied: ...
 

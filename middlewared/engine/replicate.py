@@ -20,7 +20,6 @@ from middlewared.kernel.event import START, Headline, Position, Record
 from middlewared.kernel.facts import PairRecord
 from middlewared.ports import Clock
 from middlewared.protocol import replication_values as values
-from middlewared.protocol.checkpoint import Disagreement
 from middlewared.protocol.replication import Replica
 from middlewared.protocol.replication_frames import Frame, History, TermEnd
 
@@ -53,17 +52,17 @@ class Listener(Protocol):
 
     async def was_cut(self, at: Position, count: int) -> None: ...
 
-    def digest_at(self, seq: int) -> None:
-        """Answered with Digested, where the fold is not beyond `seq`."""
-        ...
-
-    def differs(self, what: Disagreement) -> None: ...
-
     def halted(self, why: str) -> None: ...
 
     def fatal(self, why: str) -> None:
         """The log cannot be written or read: this process must end."""
         ...
+
+
+class Care(Protocol):
+    """Who performs what is asked of the committed state."""
+
+    def perform(self, action: values.OfState) -> None: ...
 
 
 class Replicator:
@@ -85,6 +84,7 @@ class Replicator:
     ) -> None:
         self.replica = replica
         self.line: Line | None = None
+        self.care: Care
         self._store = store
         self._clock = clock
         self._quarantine = quarantine
@@ -167,10 +167,10 @@ class Replicator:
                 self._listener.opened(action.term, action.adopted)
             case values.Close():
                 self._listener.closed(action.why)
-            case values.DigestAt():
-                self._listener.digest_at(action.seq)
-            case values.Differs():
-                self._listener.differs(action.what)
+            case (
+                values.DigestAt() | values.Differs() | values.Refold() | values.FetchSnapshot() | values.StopApplying()
+            ):
+                self.care.perform(action)
             case values.DropLink():
                 log.warning("event=line_dropped why=%r", action.why)
                 if self.line is not None:

@@ -4,7 +4,7 @@ A register is free or held by one controller in one term. Rules, the whole of th
 
     claim    granted when the term is above the register's and the register is still as the claimer read it
     release  granted to the holder in its term; the term stays, so no term is granted twice
-    record   written by the holder, in the term that it holds, and never over a later one: writes may overtake each other
+    record   written by the holder in its term, and never over a later one: writes may overtake each other
     beat     written by the holder, in the term that it holds
 
 Everything else is denied and leaves the register as it was. The comparison with what was read (`over`) is what a SCSI

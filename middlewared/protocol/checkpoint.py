@@ -5,7 +5,7 @@ and IDLE_S after a change that none of these covered, so that a quiet pair is co
 ACKs. Both compare; a digest is compared only at the same seq of the same log, and only between builds of one state
 shape. What the two say is forgotten with the line, and above a cut.
 
-Not handled here: what is done about a difference (replication_repair).
+Not handled here: what is done about a difference (repair).
 """
 
 from __future__ import annotations
@@ -103,8 +103,9 @@ class Agreement:
         return self._due_at
 
     def followed(self, now: float) -> None:
-        """The peer follows: it is asked soon, whatever it was asked before."""
-        self._due_at = now + FIRST_S
+        """The peer has begun to follow, or differs: it is asked soon, whatever it was asked before."""
+        soon = now + FIRST_S
+        self._due_at = soon if self._due_at is None else min(self._due_at, soon)
 
     def applied(self, seq: int, now: float) -> None:
         if self._due_at is None and seq > self._said:

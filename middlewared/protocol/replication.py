@@ -23,13 +23,14 @@ Rules, each the answer to a way of losing an answered write:
 The machine is one of three things at a time: an Owner (replication_owner), a Standby (replication_standby), or halted,
 which only a restart by an operator ends.
 
-Not handled here: who owns (failover), snapshots, and what events mean. The log matching is Raft's (Ongaro and
-Ousterhout 2014, section 5.3); the commit rule is not a majority of logs but primary-backup with the shared disks as
-the register of the configuration.
+Not handled here: who owns (failover), and what events mean. The log matching is Raft's (Ongaro and Ousterhout 2014,
+section 5.3); the commit rule is not a majority of logs but primary-backup with the shared disks as the register of the
+configuration.
 
 The caller performs the actions in order and feeds back what became of them: Store -> Stored, Read -> Records,
-WriteRecord -> Written, Cut -> CutDone or Broken, DigestAt -> Digested where the fold is not beyond it. Digested comes
-unasked, too, at every seq that is a multiple of kernel.digest.CHECKPOINT_EVENTS.
+WriteRecord -> Written, Cut -> CutDone or Broken, DigestAt -> Digested where the fold is not beyond it, Refold ->
+Refolded, FetchSnapshot -> SnapshotInstalled, SnapshotRefused or SnapshotNotFetched. Digested comes unasked, too, at
+every seq that is a multiple of kernel.digest.CHECKPOINT_EVENTS.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from middlewared.kernel.errors import Diverged
 from middlewared.kernel.event import Position
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.checkpoint import Agreement
+from middlewared.protocol.repair import Repair
 from middlewared.protocol.replication_frames import History, Identity
 from middlewared.protocol.replication_log import Line, LogEnds
 from middlewared.protocol.replication_owner import Owner
@@ -60,6 +62,10 @@ from middlewared.protocol.replication_values import (
     Owning,
     Proposed,
     Records,
+    Refolded,
+    SnapshotInstalled,
+    SnapshotNotFetched,
+    SnapshotRefused,
     Standing,
     Stored,
     Tick,
@@ -87,7 +93,8 @@ class Replica:
         self.log = LogEnds(head, history, committed, pair_seq)
         self.line = Line()
         self.agreement = Agreement(state_shape)
-        self.side: Owner | Standby = Standby(self.log, self.line, self.agreement, 0)
+        self.repair = Repair()
+        self.side: Owner | Standby = self._standby(0)
         self._tenure: Owning | None = None
         self.halted: str | None = None
 
@@ -162,8 +169,28 @@ class Replica:
                 side.applied(now)
             case Digested():
                 side.digested(message, now)
+            case Refolded() | SnapshotInstalled() | SnapshotRefused() | SnapshotNotFetched():
+                self._repaired(message)
             case Tick() | Proposed() | Written():
                 pass
+
+    def _repaired(self, message: Refolded | SnapshotInstalled | SnapshotRefused | SnapshotNotFetched) -> None:
+        """What became of a repair. Where the state is another one now, what was said of it counts no more."""
+        match message:
+            case Refolded():
+                actions = self.repair.refolded(message)
+                if message.repaired:
+                    self.agreement.forget_here()
+                    self.agreement.here(message.seq, message.digest)
+            case SnapshotInstalled():
+                actions = self.repair.installed()
+                self.agreement.forget_here()
+            case SnapshotRefused():
+                actions = self.repair.refused(message.why)
+            case SnapshotNotFetched():
+                actions = self.repair.not_fetched()
+        for action in actions:
+            self.line.act(action)
 
     def _own(self, tenure: Owning, now: float) -> None:
         """Begin a tenure, once the log is quiet: what the last role had under way must be known first."""
@@ -174,12 +201,16 @@ class Replica:
             if tenure.term == self.side.term:
                 return
             self.line.act(Close(f"term {tenure.term} begins"))
+        self.repair.reset()
         self.side = Owner(self.log, self.line, self.agreement, self.identity.node, tenure, now)
+
+    def _standby(self, term: int) -> Standby:
+        return Standby(self.log, self.line, self.agreement, self.repair, term)
 
     def _stand(self, term: int) -> None:
         if isinstance(self.side, Owner):
             self.line.act(Close(f"this controller no longer owns; the highest term known is {term}"))
-            self.side = Standby(self.log, self.line, self.agreement, term)
+            self.side = self._standby(term)
         else:
             self.side.term = max(self.side.term, term)
 

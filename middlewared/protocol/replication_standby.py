@@ -16,6 +16,7 @@ from middlewared.kernel.errors import Diverged
 from middlewared.kernel.event import Position
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.checkpoint import Agreement, Verdict
+from middlewared.protocol.repair import Repair
 from middlewared.protocol.replication_log import Line, LogEnds
 from middlewared.protocol.replication_values import Differs, DigestAt, Digested, Read, Records
 
@@ -25,10 +26,11 @@ APPLIED_NOTICE_S = 0.02
 class Standby:
     """Follows the owner of `term`, whoever it turns out to be."""
 
-    def __init__(self, log: LogEnds, line: Line, agreement: Agreement, term: int) -> None:
+    def __init__(self, log: LogEnds, line: Line, agreement: Agreement, repair: Repair, term: int) -> None:
         self.log = log
         self.line = line
         self.agreement = agreement
+        self.repair = repair
         self.term = term
         self._lead_waits = False
         self._following = False
@@ -108,6 +110,8 @@ class Standby:
             self.applied(now)
         if verdict is Verdict.DIFFERENT and self.agreement.differs is not None:
             self.line.act(Differs(self.agreement.differs))
+        for action in self.repair.judged(verdict, self.agreement.differs):
+            self.line.act(action)
 
     def settle(self, now: float) -> None:
         if self._level_at is None or self._level():

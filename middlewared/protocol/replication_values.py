@@ -101,6 +101,30 @@ class Digested(msgspec.Struct, frozen=True):
     digest: str
 
 
+class Refolded(msgspec.Struct, frozen=True):
+    """What the log gives at `seq`. repaired: it is what was wanted, and the state is what the log says now."""
+
+    seq: int
+    digest: str
+    repaired: bool
+
+
+class SnapshotInstalled(msgspec.Struct, frozen=True):
+    """The state is what the owner's snapshot says, and what this log holds after it."""
+
+
+class SnapshotRefused(msgspec.Struct, frozen=True):
+    """It is not what it says, or does not belong to this log."""
+
+    why: str
+
+
+class SnapshotNotFetched(msgspec.Struct, frozen=True):
+    """The owner could not be asked for it, or not for long enough."""
+
+    why: str
+
+
 class Tick(msgspec.Struct, frozen=True):
     """The deadline passed."""
 
@@ -119,6 +143,10 @@ Message: TypeAlias = (
     | Broken
     | Applied
     | Digested
+    | Refolded
+    | SnapshotInstalled
+    | SnapshotRefused
+    | SnapshotNotFetched
     | Tick
 )
 
@@ -195,6 +223,26 @@ class Differs(msgspec.Struct, frozen=True):
     what: Disagreement
 
 
+class Refold(msgspec.Struct, frozen=True):
+    """Fold this controller's own log up to `seq` anew. Where that gives the digest `wanted`, take it over.
+
+    Answer with Refolded. Appends and acknowledgements go on meanwhile.
+    """
+
+    seq: int
+    wanted: str
+
+
+class FetchSnapshot(msgspec.Struct, frozen=True):
+    """Get the owner's snapshot and install it; answer with one of the three that begin with Snapshot."""
+
+
+class StopApplying(msgspec.Struct, frozen=True):
+    """Nothing more may be applied here."""
+
+    why: str
+
+
 class DropLink(msgspec.Struct, frozen=True):
     """Close the line; it is opened again by whoever dials."""
 
@@ -207,6 +255,7 @@ class Halt(msgspec.Struct, frozen=True):
     why: str
 
 
-Action: TypeAlias = (
-    Send | Store | Read | WriteRecord | Committed | Open | Close | Cut | DigestAt | Differs | DropLink | Halt
-)
+OfState: TypeAlias = DigestAt | Differs | Refold | FetchSnapshot | StopApplying
+"""What is asked of the committed state."""
+
+Action: TypeAlias = Send | Store | Read | WriteRecord | Committed | Open | Close | Cut | OfState | DropLink | Halt

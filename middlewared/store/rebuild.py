@@ -7,7 +7,7 @@ leaves the old file. What the old file knew and the log does not is one number, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,14 +159,16 @@ def fold(
     upto: int,
     progress: Callable[[int], None] | None = None,
     commands: Outcomes | None = None,
+    at: Position = START,
+    states: Mapping[str, Any] | None = None,
 ) -> tuple[Position, dict[str, Any], str | None]:
     """The states that follow from the log up to `upto`, every record checked: (where it ended, states, why blocked).
 
-    commands: where what became of each is folded.
+    commands: where what became of each is folded. at, states: where to begin; otherwise the log's beginning, with the
+    nouns' initial states.
     """
-    states = {noun.name: noun.initial for noun in nouns}
+    states = {noun.name: noun.initial for noun in nouns} if states is None else dict(states)
     noun_of = {cls.kind: noun for noun in nouns for cls in noun.events}
-    at = START
     while at.seq < upto:
         batch = log.since(at.seq, min(_BATCH, upto - at.seq))
         if not batch:

@@ -108,10 +108,15 @@ def wal_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
+def beside(path: Path) -> tuple[Path, Path]:
+    """The files that SQLite keeps beside a database."""
+    return wal_of(path), path.with_name(path.name + "-shm")
+
+
 def remove(path: Path) -> None:
     """Delete a database whole, with the files that SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for file in (path, *beside(path)):
+        file.unlink(missing_ok=True)
 
 
 def sync_directory(directory: Path) -> None:

@@ -8,26 +8,30 @@ async with Pair(directory) as pair:
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 import tempfile
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.network import configuration
 from middlewared_plugins.network import plugin as network
 
-from middlewared.engine.apply import Change, CommittedState
+from middlewared.engine.apply import Change
 from middlewared.engine.aside import SetAside
 from middlewared.engine.context import Committed
 from middlewared.engine.engine import Engine
 from middlewared.engine.registry import Registry
+from middlewared.engine.repair import Repairer, Snapshots
 from middlewared.engine.replicate import Replicator, history
-from middlewared.kernel.errors import MiddlewareError
+from middlewared.engine.start import committed_state, rebuilt
+from middlewared.kernel.errors import CallFailed, MiddlewareError
 from middlewared.kernel.event import FIRST_FORMAT, Position, Record
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.register import Granted, Register
@@ -40,8 +44,6 @@ from middlewared.protocol.replication_owner import Owner, Phase
 from middlewared.shell.clock import SystemClock
 from middlewared.store import schema, sqlite
 from middlewared.store.log import LogStore
-from middlewared.store.rebuild import open_state, rebuild
-from middlewared.store.state import StateStore
 
 WITHIN_S = 5.0
 REGISTRY = Registry((network, failover))
@@ -123,6 +125,10 @@ class Counting(Engine):
         super().storing(records)
 
 
+async def away(method: str, params: Sequence[object]) -> object:
+    raise CallFailed(errno.EHOSTUNREACH, "There is no other controller")
+
+
 class Controller:
     """One of the two. told: what became visible. fatal: why the process would have ended."""
 
@@ -140,8 +146,7 @@ class Controller:
             (directory / "log.db").write_bytes(blank("log"))
             (directory / "state.db").write_bytes(blank("state"))
         self.log = LogStore.open(directory / "log.db")
-        self.state = CommittedState(registry, self._open_state(), self.log)
-        self.state.follow(self.log.since(self.state.applied.seq, 10_000))
+        self.state = committed_state(registry, self.log, directory / "state.db")
         self.engine = Counting(
             registry,
             self.state,
@@ -176,6 +181,28 @@ class Controller:
             self.engine,
         )
         self.engine.attach(self.replicator)
+        path = directory / "state.db"
+        self.asked: list[str] = []
+        self.peer: Callable[[str, Sequence[object]], Awaitable[object]] = away
+        self.snapshots = Snapshots(self.state, registry, path, away)
+        self.repairer = Repairer(
+            self.state,
+            self.log,
+            registry,
+            path,
+            self,
+            SystemClock(),
+            self.replica,
+            feed=self.replicator.feed,
+            resume=self.engine.resume,
+        )
+        self.engine.care.repairer = self.repairer
+
+    async def ask(self, method: str, *params: object, timeout_s: float) -> object:
+        """Ask the other controller, beside the wire."""
+        self.asked.append(method)
+        answer = msgspec.msgpack.encode(await self.peer(method, msgspec.msgpack.decode(msgspec.msgpack.encode(params))))
+        return msgspec.msgpack.decode(answer)
 
     # --- roles ---
 
@@ -226,24 +253,17 @@ class Controller:
 
     async def close(self) -> None:
         await self.replicator.close()
+        self.repairer.close()
+        self.snapshots.close()
         await self.state.close()
         self.log.close()
 
     # --- state.db, as the daemon keeps it ---
 
-    def _open_state(self) -> StateStore:
-        nouns = self.registry.nouns.values()
-        return open_state(self.directory / "state.db", self.log, self.registry.catalogue, nouns).store
-
     async def _cut(self, at: Position, _: int, applied: bool) -> None:
         self.aside.refresh()
         if applied:
-            await self.state.replace(lambda: self._rebuilt(at.seq))
-
-    def _rebuilt(self, upto: int) -> StateStore:
-        path, nouns = self.directory / "state.db", self.registry.nouns.values()
-        rebuild(self.log, path, self.registry.catalogue, nouns, upto)
-        return StateStore.open(path, nouns)
+            await self.state.replace(lambda: rebuilt(self.registry, self.log, self.directory / "state.db", at.seq))
 
 
 class End:
@@ -266,6 +286,7 @@ class Wire:
 
     def __init__(self, a: Controller, b: Controller) -> None:
         self._controllers = (a, b)
+        a.peer, b.peer = b.snapshots.answer, a.snapshots.answer
         self._ends: tuple[End, End] | None = None
         self._waiting: list[tuple[End, bytes]] = []
         self.held = False

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.network import configuration, vip
+from middlewared_plugins.network import plugin as network
 
+from middlewared.engine.registry import Registry
 from middlewared.kernel.digest import CHECKPOINT_EVENTS
+from middlewared.protocol.repair import Stage
 from middlewared.shell.clock import SystemClock
 from tests.engine.pair import Controller, Pair, until
 
@@ -46,13 +51,92 @@ async def test_both_compare_at_every_multiple_without_being_asked(pair: Pair) ->
     await until(lambda: pair.a.replica.agreement.equal_at >= at and pair.b.replica.agreement.equal_at >= at)
 
 
-async def test_a_difference_is_found_within_256_events(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_difference_is_found_within_256_events_and_repaired_from_the_log(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
     await until(lambda: pair.b.replica.agreement.equal_at == 1)
     plant(pair.b)
     with caplog.at_level(logging.ERROR):
         await fill(pair.a, CHECKPOINT_EVENTS)
-        await until(lambda: "event=state_differs seq=256" in caplog.text)
-    await until(lambda: pair.a.replica.agreement.differs is not None)
+        await until(lambda: pair.b.replica.repair.stage is Stage.LOG_TRIED)
+    assert pair.b.configuration == pair.a.configuration
+    assert "event=state_differs seq=256 repaired_from=log table='network_configuration'" in caplog.text
+    assert pair.b.state.differs is not None
+    assert "column='nameserver2' here='\"10.9.9.9\"' there='\"\"'" in pair.b.state.differs[1]
+    await fill(pair.a, CHECKPOINT_EVENTS + 5)
+    await pair.equal()
+    await until(lambda: pair.b.replica.repair.stage is Stage.WELL)
+    assert pair.b.asked == []
+    await until(lambda: pair.a.replica.agreement.differs is None)
+
+
+def moody(wrong: Callable[[configuration.Updated], bool]) -> Registry:
+    """A build whose fold is not the same everywhere: it makes of some events what nobody else does."""
+
+    def evolve(state: configuration.Configuration, event: configuration.Updated) -> configuration.Configuration:
+        good = configuration.evolve(state, event)
+        return msgspec.structs.replace(good, nameserver3="10.8.8.8") if wrong(event) else good
+
+    noun = dataclasses.replace(configuration.NOUN, evolve=evolve)
+    return Registry((dataclasses.replace(network, nouns=(noun, vip.NOUN)), failover))
+
+
+async def test_a_fold_that_is_not_deterministic_is_repaired_from_the_owners_snapshot(pair: Pair) -> None:
+    bad = await pair.restart("B", moody(lambda event: event.domain == "d2.example"))
+    bad.stand(1)
+    pair.wire.connect()
+    await fill(pair.a, CHECKPOINT_EVENTS)
+    await until(lambda: bad.replica.repair.stage is Stage.SNAPSHOT_TRIED)
+    assert bad.configuration.nameserver3 == ""
+    assert bad.state.differs is not None
+    assert "repaired from the snapshot: table='network_configuration'" in bad.state.differs[1]
+    assert bad.asked[0] == "snapshot.take"
+    await fill(pair.a, 2 * CHECKPOINT_EVENTS)
+    await pair.equal()
+    await until(lambda: bad.replica.repair.stage is Stage.WELL)
+    again = await pair.restart("B", moody(lambda event: event.domain == "d2.example"))
+    assert again.configuration == pair.a.configuration
+
+
+async def test_a_state_that_differs_again_after_a_snapshot_is_applied_no_further(pair: Pair) -> None:
+    bad = await pair.restart("B", moody(lambda event: True))
+    bad.stand(1)
+    pair.wire.connect()
+    await fill(pair.a, CHECKPOINT_EVENTS)
+    await until(lambda: bad.replica.repair.stage is Stage.SNAPSHOT_TRIED)
+    await fill(pair.a, 2 * CHECKPOINT_EVENTS)
+    await until(lambda: bad.state.blocked is not None)
+    assert bad.state.blocked is not None
+    assert "differs from the owner's again, after its snapshot" in bad.state.blocked
+    head = bad.log.head().seq
+    applied = bad.state.applied.seq
+    assert (await pair.a.update(domain="after.example")).durability == "pair"
+    assert bad.log.head().seq == head + 1
+    assert bad.state.applied.seq == applied
+
+
+async def test_a_snapshot_whose_bytes_changed_on_the_way_is_refused_and_asked_for_again(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = await pair.restart("B", moody(lambda event: event.domain == "d2.example"))
+    true = bad.peer
+    flips = iter([True])
+
+    async def flipping(method: str, params: Sequence[object]) -> object:
+        answer = await true(method, params)
+        if isinstance(answer, bytes) and next(flips, False):
+            return answer[:-1] + bytes([answer[-1] ^ 1])
+        return answer
+
+    bad.peer = flipping
+    bad.stand(1)
+    pair.wire.connect()
+    with caplog.at_level(logging.ERROR):
+        await fill(pair.a, CHECKPOINT_EVENTS)
+        await until(lambda: bad.replica.repair.stage is Stage.SNAPSHOT_TRIED)
+    assert "event=snapshot_refused why='its bytes are not those that were sent'" in caplog.text
+    assert bad.asked.count("snapshot.take") == 2
+    await pair.equal()
 
 
 async def test_builds_of_different_shapes_are_not_compared(pair: Pair) -> None:
