@@ -11,8 +11,8 @@ from middlewared_plugins.network import configuration, vip
 from middlewared.engine import registry as plugins
 from middlewared.kernel.event import GENESIS_HASH, Event, Record
 from middlewared.kernel.facts import PerNode, Vip
-from middlewared.kernel.tail import Tail
 from middlewared.kernel.secret import Sealed
+from middlewared.kernel.tail import Tail
 from middlewared.kernel.tenure import TermBegan
 from middlewared.log_format import Raised
 

@@ -30,7 +30,7 @@ class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
-    """count: records that lie in quarantine on this controller."""
+    """count: records that lie in quarantine on this controller and about which nobody has decided."""
 
     count: int
 

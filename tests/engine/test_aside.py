@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from middlewared.engine.duties import Duties, DutyContext
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.peer import Questions
 from middlewared.engine.standin import FACTS, MemoryHost, MemoryTrail
-from middlewared.kernel.errors import CallFailed
+from middlewared.kernel.errors import CallFailed, ConfigBehind
 from middlewared.kernel.facts import Node
 from middlewared.plugin import Aside, ControllerFacts
 from middlewared.shell.clock import SystemClock
@@ -160,6 +161,33 @@ async def test_with_the_other_controller_away_its_tail_is_listed_and_not_compare
     assert (await world.call("reapply", listed["id"]))["errname"] == "ENOTCONN"
     world.b.away = False
     assert (await world.call("reapply", listed["id"]))["applied"] == 1
+
+
+async def test_a_reapplying_that_was_interrupted_goes_on_and_does_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, before_the_fault = 600, 300
+    async with Pair(tmp_path, log_format=2) as pair:
+        await diverge(pair, count)
+        await reconciled(pair, count)
+        world = World(pair)
+        execute, calls = pair.b.engine.execute, itertools.count()
+
+        async def until_the_fault(*args: Any, **kwargs: Any) -> Any:
+            if next(calls) == before_the_fault:
+                raise ConfigBehind("the log here is behind")
+            return await execute(*args, **kwargs)
+
+        id_ = pair.a.aside.tails()[0].id
+        with monkeypatch.context() as patched:
+            patched.setattr(pair.b.engine, "execute", until_the_fault)
+            assert (await world.call("reapply", id_))["errname"] == "EHAUNAVAILABLE"
+        done = [r for r in pair.b.records() if b"example" in r.payload and r.actor == "eva@10.0.0.9:5"]
+        assert 0 < len(done) < count
+        assert world.noted(pair.b)[0].fate == "open"
+        assert (await world.call("reapply", id_))["applied"] == count
+        done = [r for r in pair.b.records() if b"example" in r.payload and r.actor == "eva@10.0.0.9:5"]
+        assert len(done) == len({record.payload for record in done}) == count
 
 
 async def test_an_owner_that_ends_before_it_noted_a_tail_leaves_that_to_the_next_one(tmp_path: Path) -> None:
