@@ -363,6 +363,10 @@ class Call(Protocol):
         """
         ...
 
+    async def wait_durable(self, seq: int, level: str, timeout_s: float) -> tuple[int, str]:
+        """(term, level) of record `seq`, once it is durable at `level` (pair, single) or better. Raises CallFailed."""
+        ...
+
     async def state_digest(self) -> tuple[int, str]:
         """(applied seq, digest of every projected row)."""
         ...

@@ -77,6 +77,10 @@ class Engine(Protocol):
         """The state of a noun after record `seq`. Raises CallFailed."""
         ...
 
+    async def wait_durable(self, seq: int, level: str, timeout_s: float) -> tuple[int, str]:
+        """See Durable.wait."""
+        ...
+
     async def state_digest(self) -> tuple[int, str]: ...
 
 
@@ -254,6 +258,9 @@ class Context:
         bus = self._around.bus
         made = await bus.subscribe(self.client, name, addressed=addressed, since=since, term=term)
         return plugin.Subscribed(id=made.id, seq=made.at.seq, term=made.at.term)
+
+    async def wait_durable(self, seq: int, level: str, timeout_s: float) -> tuple[int, str]:
+        return await self._around.engine.wait_durable(seq, level, timeout_s)
 
     async def state_digest(self) -> tuple[int, str]:
         return await self._around.engine.state_digest()

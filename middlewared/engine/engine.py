@@ -29,6 +29,7 @@ from middlewared.engine import decided
 from middlewared.engine.apply import Change, CommittedState, format_of
 from middlewared.engine.care import Care
 from middlewared.engine.context import Committed
+from middlewared.engine.durable import Durable
 from middlewared.engine.outside import Tenure
 from middlewared.engine.registry import Registry
 from middlewared.engine.replicate import Replicator
@@ -109,6 +110,7 @@ class Engine:
         self._not_opened: str | None = None
         self._ahead: dict[str, Any] = {}
         self._under_way = UnderWay()
+        self._durable = Durable()
         self._storing = 0
         self._kicked = False
 
@@ -151,6 +153,9 @@ class Engine:
         await self._state.indexed()
         seen = self._state.requests.find((request_id, name_of(actor)))
         return seen.outcome if seen is not None and seen.at is None else None
+
+    async def wait_durable(self, seq: int, level: str, timeout_s: float) -> tuple[int, str]:
+        return await self._durable.wait(self._replicator.replica, seq, level, timeout_s)
 
     async def state_digest(self) -> tuple[int, str]:
         return await self._state.digest()
@@ -320,6 +325,7 @@ class Engine:
             return
         changes = self._state.commit(commit_seq, pair_seq)
         self._answer(changes)
+        self._durable.moved()
         self._replicator.feed(values.Applied(self._state.applied.seq, self._state.blocked or ""))
         if changes:
             self._on_change(changes)
@@ -399,6 +405,7 @@ class Engine:
 
     def halted(self, why: str) -> None:
         log.critical("event=halted why=%r", why)
+        self._durable.moved()
 
     def fatal(self, why: str) -> None:
         self._on_fatal(why)

@@ -176,6 +176,11 @@ class MemoryEngine:
         state: S = self._past[seq][noun.name]
         return state
 
+    async def wait_durable(self, seq: int, level: str, timeout_s: float) -> tuple[int, str]:
+        if seq > self.seq:
+            raise CallFailed(errno.ENOENT, f"There is no record {seq}: the log ends at {self.seq}")
+        return self.facts_now.term, "pair"
+
     async def state_digest(self) -> tuple[int, str]:
         return self.seq, repr(sorted(self.states.items()))
 

@@ -360,8 +360,10 @@ class Owner:
             if not self._streaming or self.acked is None:
                 return
             reached = min(log.head, self.acked, key=lambda position: position.seq)
-        if reached.seq > log.committed.seq:
-            self.line.committed(log, reached, reached.seq if self.peer in self.synced else log.pair_seq)
+        # A record committed without the peer is durable on both once it was acknowledged and the record names both.
+        pair_seq = max(log.pair_seq, reached.seq) if self.peer in self.synced else log.pair_seq
+        if reached.seq > log.committed.seq or pair_seq > log.pair_seq:
+            self.line.committed(log, max(reached, log.committed, key=lambda position: position.seq), pair_seq)
             if self._streaming and self._notice_at is None:
                 self._notice_at = now + COMMIT_NOTICE_S
 

@@ -169,10 +169,13 @@ class Standby:
         commit_seq, pair_seq = self._announced
         log = self.log
         reached = min(commit_seq, log.head.seq)
+        pair_seq = max(log.pair_seq, min(pair_seq, reached))
         if reached > log.committed.seq:
             # Below the head the hash is not at hand; a standby's committed position is only ever compared by seq.
             position = log.head if reached == log.head.seq else Position(reached, self.term, b"")
-            self.line.committed(log, position, max(log.pair_seq, min(pair_seq, reached)))
+            self.line.committed(log, position, pair_seq)
+        elif pair_seq > log.pair_seq:
+            self.line.committed(log, log.committed, pair_seq)
 
     def _acknowledge(self) -> None:
         self._ack_at = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import inspect
-from typing import get_type_hints
+from typing import Literal, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -14,6 +14,9 @@ from middlewared.plugin import Call, Method, Subscribed, local, query
 
 PUBLIC_EVENTS = frozenset({"failover.status", "failover.disabled.reasons"})
 """What the sign-in page shows before anybody has signed in."""
+
+WAIT_DURABLE_MAX_S = 50.0
+"""Below the deadline of a call."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +47,33 @@ async def set_options(call: Call, options: Options) -> dict[str, bool]:
     given: dict[str, bool] = msgspec.to_builtins(options)
     call.session.options.update({**given, "py_exceptions": False})
     return {**call.session.options, "remembers_requests": True}
+
+
+class Durability(msgspec.Struct, frozen=True, kw_only=True):
+    """Where record `seq` stands: its term, and whether it is durable on both controllers (pair) or one (single)."""
+
+    seq: int
+    term: int
+    durability: str
+
+
+@local("core.wait_durable")
+async def wait_durable(
+    call: Call, seq: int, level: Literal["pair", "single"] = "pair", timeout_s: float = 10.0
+) -> Durability:
+    """Answer when record `seq` of the log (`meta.seq` of a write) is durable at `level`, within `timeout_s` (0-50).
+
+    A standby answers by what it was told.
+    """
+    problems = []
+    if seq < 1:
+        problems.append(("seq", "records are numbered from 1"))
+    if not 0 <= timeout_s <= WAIT_DURABLE_MAX_S:
+        problems.append(("timeout_s", f"must be 0-{WAIT_DURABLE_MAX_S:g}"))
+    if problems:
+        raise Refused(*problems)
+    term, durability = await call.wait_durable(seq, level, timeout_s)
+    return Durability(seq=seq, term=term, durability=durability)
 
 
 class SubscribeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,4 +158,4 @@ def _parameters(method: Method) -> list[dict[str, object]]:
     ]
 
 
-METHODS = (ping, set_options, subscribe, unsubscribe, get_methods, get_events)
+METHODS = (ping, set_options, wait_durable, subscribe, unsubscribe, get_methods, get_events)
