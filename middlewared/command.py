@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from middlewared import __version__, config, log_command
+from middlewared import __version__, config, config_command, log_command
 from middlewared.kernel.errors import CallFailed, MiddlewareError, Refused
 
 PAIR_TIMEOUT_S = 30.0
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     pair.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="the boot file")
     pair.set_defaults(run=_pair)
     log_command.add_parsers(sub)
+    config_command.add_parsers(sub)
     return parser
 
 

@@ -213,7 +213,7 @@ class Daemon:
             pairing=Pairing(open=self._open_pairing, join=self._join),
             alerts=Alerts(boot.node, self._registry.alert_sources),
             peer=self._peer,
-            upkeep=Upkeep(self._data),
+            upkeep=Upkeep(self._data, boot.node),
             audit=self._trail,
             secrets=self._keyring,
         )

@@ -9,7 +9,7 @@ from middlewared.kernel.audit import Event, Filter, Kept
 from middlewared.kernel.facts import Node, PairRecord, Vip
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
 from middlewared.kernel.secret import KeyBundle, Sealed
-from middlewared.kernel.upkeep import LogCheck
+from middlewared.kernel.upkeep import LogCheck, Saved
 
 __all__ = ["Answer", "Clock", "Denied", "Granted", "Holding", "Host", "Silent", "Voter"]
 
@@ -112,6 +112,10 @@ class Jobs(Protocol):
 
 class Upkeep(Protocol):
     """Looks after this controller's files, in processes of their own: nothing waits for it but who asked."""
+
+    async def save_config(self, progress: Callable[[float, str], None]) -> Saved:
+        """Make a backup in the data directory. progress: (percent, how far). Raises CallFailed."""
+        ...
 
     async def verify_log(self, progress: Callable[[float, str], None]) -> LogCheck:
         """Walk the whole log. progress: (percent, how far). Raises CallFailed when it cannot be read."""

@@ -6,14 +6,17 @@ No daemon of these tests runs in the machine's own namespaces: two of them need 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from middlewared_plugins.network.configuration import Update
 
@@ -24,6 +27,8 @@ from middlewared.kernel.errors import CallFailed, LogDamaged, MiddlewareError, P
 from middlewared.kernel.facts import Vip
 from middlewared.protocol.replication_owner import Owner
 from middlewared.shell.identity import Cluster, Keys
+from middlewared.shell.upkeep import Upkeep
+from middlewared.store.backup import Manifest
 from middlewared.store.lock import DataDirectory
 from middlewared.store.reader import LogReader
 from tests.engine.standing import standing
@@ -118,6 +123,53 @@ async def test_a_state_db_that_is_lost_or_damaged_is_made_again_from_the_log(tmp
         again = Built(boot(tmp_path))
         assert await again.daemon._engine.state_digest() == digest
         await again.close()
+
+
+# A backup
+
+
+def command(*arguments: object) -> str:
+    """What `middlewared ARGUMENTS` prints."""
+    argv = [sys.executable, "-m", "middlewared.command", *map(str, arguments)]
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+async def test_a_backup_that_is_unpacked_on_a_fresh_controller_is_its_configuration(
+    single: Built, tmp_path: Path
+) -> None:
+    for n in range(20):
+        await single.execute(Update(domain=f"n{n}.example"))
+    writing = asyncio.create_task(single.execute(Update(domain="during.example")))
+    steps: list[tuple[float, str]] = []
+    made = await Upkeep(tmp_path / "data", "A").save_config(lambda percent, what: steps.append((percent, what)))
+    await writing
+    (archive,) = (tmp_path / "data" / "backup").iterdir()
+    assert str(archive) == made.path
+    assert (archive.stat().st_mode & 0o777, archive.stat().st_size, steps[-1][0]) == (0o600, made.size, 100)
+    fresh = tmp_path / "fresh"
+    with tarfile.open(archive) as tar:
+        tar.extractall(fresh / "data", filter="data")
+        manifest = msgspec.json.decode((fresh / "data" / "manifest.json").read_bytes(), type=Manifest)
+    assert (manifest.seq, manifest.state.digest) == (made.seq, made.digest)
+    assert hashlib.sha256((fresh / "data" / "log.db").read_bytes()).hexdigest() == manifest.files["log.db"].sha256
+    assert "intact" in command("log", "verify", fresh / "data" / "log.db")
+    again = Built(boot(fresh))
+    assert await again.daemon._engine.state_digest() == (manifest.state.seq, manifest.state.digest)
+    await again.serve_alone()
+    await again.execute(Update(domain="goes-on.example"))
+    await again.close()
+
+
+async def test_a_state_that_is_made_anew_from_a_backups_log_is_the_same(single: Built, tmp_path: Path) -> None:
+    await single.execute(Update(domain="lab.example"))
+    digest = (await single.daemon._engine.state_digest())[1]
+    made = await Upkeep(tmp_path / "data", "A").save_config(lambda *_: None)
+    fresh = tmp_path / "fresh"
+    with tarfile.open(made.path) as tar:
+        tar.extract("log.db", fresh / "data", filter="data")
+    again = Built(boot(fresh))
+    assert (await again.daemon._engine.state_digest())[1] == digest
+    await again.close()
 
 
 # Roles and terms

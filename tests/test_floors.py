@@ -56,9 +56,10 @@ MAY_IMPORT = {
     "lab": {"kernel", "protocol", "ports", "config", "shell", "client", "lab"},
     # The composition roots know everything but the lab.
     "daemon": {"kernel", "protocol", "plugin", "log_format", "ports", "config", "store", "engine", "shell", "daemon"},
+    "config_command": {"kernel", "config", "store", "engine", "shell", "config_command"},
     "log_command": {"kernel", "config", "store", "engine", "log_command"},
     "command": {"kernel", "protocol", "plugin", "ports", "config", "store", "engine", "shell", "daemon", "client"}
-    | {"command", "log_command"},
+    | {"command", "config_command", "log_command"},
 }
 
 # (file, import) -> why it is allowed

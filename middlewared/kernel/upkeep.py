@@ -24,3 +24,13 @@ class LogCheck(msgspec.Struct, frozen=True, kw_only=True):
     term: int
     hash: str
     fault: Fault | None = None
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that was made. sha256: of the archive. seq: where its log ends. digest: of the rows of its state."""
+
+    path: str
+    size: int
+    sha256: str
+    seq: int
+    digest: str

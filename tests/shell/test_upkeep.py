@@ -41,7 +41,7 @@ def data(tmp_path: Path) -> Path:
 async def test_a_log_is_walked_by_a_child_that_says_how_far_it_is(data: Path) -> None:
     told: list[tuple[float, str]] = []
     async with asyncio.timeout(WITHIN_S):
-        check = await Upkeep(data).verify_log(lambda percent, what: told.append((percent, what)))
+        check = await Upkeep(data, "A").verify_log(lambda percent, what: told.append((percent, what)))
     assert (check.intact, check.records, check.term, check.fault) == (True, 5000, 1, None)
     assert check.hash == notes(5000)[-1].hash.hex()
     assert told[-1] == (100, "seq 5000 of 5000")
@@ -52,7 +52,7 @@ async def test_a_log_that_is_not_intact_is_an_answer_that_names_the_file_and_the
     path = data / "log.db"
     path.write_bytes(path.read_bytes().replace(b"note 77", b"note 7x", 1))
     async with asyncio.timeout(WITHIN_S):
-        check = await Upkeep(data).verify_log(lambda *_: None)
+        check = await Upkeep(data, "A").verify_log(lambda *_: None)
     assert not check.intact
     assert check.fault is not None
     assert check.fault.file == str(path)
@@ -61,7 +61,7 @@ async def test_a_log_that_is_not_intact_is_an_answer_that_names_the_file_and_the
 
 async def test_a_log_that_cannot_be_read_is_the_childs_last_word(tmp_path: Path) -> None:
     with pytest.raises(CallFailed, match=r"log\.db: No such file"):
-        await asyncio.wait_for(Upkeep(tmp_path).verify_log(lambda *_: None), WITHIN_S)
+        await asyncio.wait_for(Upkeep(tmp_path, "A").verify_log(lambda *_: None), WITHIN_S)
 
 
 async def test_a_child_whose_caller_is_cancelled_is_ended(data: Path) -> None:
