@@ -10,7 +10,7 @@ import msgspec
 
 from middlewared.kernel.errors import CallFailed, MiddlewareError, Refused
 from middlewared.kernel.event import Record
-from middlewared.kernel.facts import Node
+from middlewared.kernel.facts import Node, other
 from middlewared.kernel.tail import Page, Tail
 from middlewared.plugin import (
     Aside,
@@ -110,11 +110,11 @@ async def own_page(call: PeerCall, digest: str, offset: int) -> Page:
 
 async def _unnoted(call: Call | DutyCall) -> list[Tail]:
     """The tails of both controllers that are not noted; of the other one as far as it answers."""
-    known = call.state(quarantine.NOUN).digests("open", "reapplied", "discarded")
-    aside = call.controller.aside
-    mine = [await _known_of(aside, tail) for tail in aside.tails() if tail.digest not in known]
+    state, aside = call.state(quarantine.NOUN), call.controller.aside
+    mine = [await _known_of(aside, tail) for tail in aside.tails() if state.of(tail.id) is None]
     try:
         there = msgspec.convert(await call.controller.ask_peer("failover.quarantine.digests"), list[str])
+        known = state.digests(other(call.node), "open", "reapplied", "discarded")
         theirs = [await _tail_of_peer(call, digest) for digest in there if digest not in known]
     except CallFailed:
         theirs = []

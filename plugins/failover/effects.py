@@ -17,7 +17,8 @@ async def state_policy(view: View) -> None:
 async def settle_quarantine(view: View) -> None:
     """Remove this controller's files of tails that were discarded; who decided about a tail is asked no more."""
     state = view.state(quarantine.NOUN)
-    await view.aside.settle(decided=state.digests("reapplied", "discarded"), discarded=state.digests("discarded"))
+    decided = state.digests(view.node, "reapplied", "discarded")
+    await view.aside.settle(decided=decided, discarded=state.digests(view.node, "discarded"))
 
 
 EFFECTS = (

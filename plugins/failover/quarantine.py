@@ -15,6 +15,7 @@ from sqlalchemy import JSON, Column, Integer, MetaData, String, Table
 
 from middlewared.kernel.errors import CallFailed, Refused
 from middlewared.kernel.event import Event
+from middlewared.kernel.facts import Node
 from middlewared.kernel.tail import Tail
 from middlewared.plugin import Command, Noun, Row
 
@@ -63,9 +64,10 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, id_: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.tail.id == id_), None)
 
-    def digests(self, *fates: Fate) -> frozenset[str]:
-        """Of the tails with one of these fates."""
-        return frozenset(entry.tail.digest for entry in self.entries if entry.fate in fates)
+    def digests(self, node: Node, *fates: Fate) -> frozenset[str]:
+        """Of the tails that this controller cut, with one of these fates."""
+        mine = (entry for entry in self.entries if entry.tail.node == node)
+        return frozenset(entry.tail.digest for entry in mine if entry.fate in fates)
 
 
 # Commands

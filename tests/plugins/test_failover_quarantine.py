@@ -43,6 +43,13 @@ def test_the_same_records_cut_by_both_controllers_are_two_tails() -> None:
     )
 
 
+def test_what_is_decided_about_one_controllers_tail_says_nothing_of_the_others() -> None:
+    theirs = msgspec.structs.replace(TAIL, node="B")
+    after = given(NOUN, Added(tail=TAIL), Added(tail=theirs)).when(Discard(id=TAIL.id, reason="x")).after()
+    assert after.digests("A", "discarded") == after.digests("B", "open") == frozenset({TAIL.digest})
+    assert after.digests("B", "discarded") == frozenset()
+
+
 def test_what_became_of_reapplying_is_said_once() -> None:
     given(NOUN, Added(tail=TAIL)).when(Conclude(id=TAIL.id, result=RESULT)).then(Reapplied(id=TAIL.id, result=RESULT))
     given(NOUN, Added(tail=TAIL), Reapplied(id=TAIL.id, result=RESULT)).when(Conclude(id=TAIL.id, result=RESULT)).then()
@@ -62,7 +69,7 @@ def test_a_tail_is_given_up_with_a_reason_and_only_once() -> None:
     )
     given(NOUN, Added(tail=TAIL), Discarded(id=TAIL.id, reason="x")).when(Discard(id=TAIL.id, reason="y")).then()
     after = given(NOUN, Added(tail=TAIL), Added(tail=OTHER)).when(Discard(id=TAIL.id, reason="x")).after()
-    assert (after.digests("open"), after.digests("discarded")) == (
+    assert (after.digests("A", "open"), after.digests("A", "discarded")) == (
         frozenset({OTHER.digest}),
         frozenset({TAIL.digest}),
     )
