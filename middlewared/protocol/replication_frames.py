@@ -235,12 +235,6 @@ def formats_apart(mine: Identity, theirs: Identity) -> str | None:
         f"peer reads log formats {theirs.log_format_min}-{theirs.log_format_max}, "
         f"this controller {mine.log_format_min}-{mine.log_format_max}"
     )
-    if max(theirs.log_format_min, mine.log_format_min) > min(theirs.log_format_max, mine.log_format_max):
-        return (
-            f"peer reads log formats {theirs.log_format_min}-{theirs.log_format_max}, "
-            f"this controller {mine.log_format_min}-{mine.log_format_max}"
-        )
-    return None
 
 
 def match_point(mine: History, theirs: History) -> tuple[int, int]:

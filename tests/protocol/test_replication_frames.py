@@ -12,7 +12,7 @@ from middlewared.kernel.event import START, Event, Position, Record, Stamp, seal
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.replication_frames import History, Identity, TermEnd, match_point
 
-A = Identity(cluster_id="c1", node="A", catalogue="x")
+A = Identity(cluster_id="c1", node="A", catalogue="x", secret_keys=("a1", "b2"))
 B = Identity(cluster_id="c1", node="B", catalogue="x")
 
 
@@ -209,12 +209,21 @@ def test_two_controllers_of_one_cluster_are_a_pair_also_when_one_knows_more_even
         ({"cluster_id": "c2"}, "peer belongs to cluster c2, this controller to c1"),
         ({"node": "A"}, "both controllers say that they are A"),
         ({"key_ids": ("k",)}, "peer holds the keys ('k',), this controller ()"),
+        (
+            {"secret_keys": ("c3", "d4")},
+            "peer holds the keys c3, d4 of secrets, this controller a1, b2, and neither holds the other's",
+        ),
         ({"log_format_min": 3, "log_format_max": 4}, "peer reads log formats 3-4, this controller 1-2"),
     ],
 )
 def test_what_keeps_two_from_being_a_pair_is_said(change: dict[str, object], why: str) -> None:
     theirs = msgspec.convert({**msgspec.structs.asdict(B), **change}, Identity)
     assert frames.why_refused(A, theirs) == why
+
+
+@pytest.mark.parametrize("keys", [(), ("a1",), ("a1", "b2"), ("a1", "b2", "c3")])
+def test_two_are_a_pair_while_one_holds_all_keys_of_the_other_or_says_nothing_of_them(keys: tuple[str, ...]) -> None:
+    assert frames.why_refused(A, msgspec.structs.replace(B, secret_keys=keys)) is None
 
 
 def test_log_formats_that_overlap_are_enough() -> None:

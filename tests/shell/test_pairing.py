@@ -13,6 +13,7 @@ import pytest
 
 from middlewared.kernel.errors import CallFailed, Refused
 from middlewared.kernel.facts import Node
+from middlewared.kernel.secret import KeyBundle
 from middlewared.shell import stream
 from middlewared.shell.identity import Cluster, Keys, read_code
 from middlewared.shell.pairing import PORT_OFFSET, TRIES, Denied, Grant, Join, PairingDoor, join
@@ -75,6 +76,30 @@ async def test_both_know_the_cluster_and_each_others_certificate_afterwards(worl
     a, b = world.a.link_context(server=True), world.b.link_context(server=False)
     assert [c["subject"] for c in a.get_ca_certs()] == [((("commonName", "middlewared B"),),)]
     assert [c["subject"] for c in b.get_ca_certs()] == [((("commonName", "middlewared A"),),)]
+
+
+async def test_who_joins_gets_the_keys_of_the_first_controller_s_secrets_and_forgets_its_own(world: World) -> None:
+    first = KeyBundle("a1", {"a1": bytes(32)})
+    world.a.keep_secret_keys(first)
+    world.b.keep_secret_keys(KeyBundle("b2", {"b2": bytes(32)}))
+    await world.join(await world.door.open())
+    assert world.b.secret_keys == world.a.secret_keys == first
+
+
+async def test_two_controllers_without_secrets_have_the_same_first_key_when_they_are_a_pair(world: World) -> None:
+    assert world.a.secret_keys is None
+    await world.join(await world.door.open())
+    await until(lambda: world.paired == 1)
+    assert world.a.secret_keys == world.b.secret_keys
+    assert world.a.secret_keys is not None
+
+
+def test_no_secret_of_a_pairing_shows_in_a_repr() -> None:
+    cluster = Cluster.new()
+    shown = repr((cluster, Join(b"ten bytes!", "B", ""), Grant("A", "", cluster, KeyBundle("a1", {"a1": b"a key"}))))
+    assert "ten bytes!" not in shown
+    assert "a key" not in shown
+    assert repr(cluster.key) not in shown
 
 
 async def test_a_code_is_good_once(world: World) -> None:
