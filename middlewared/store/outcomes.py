@@ -14,7 +14,7 @@ from middlewared.store import schema
 
 _INSERT = str(insert(schema.outcome).prefix_with("OR REPLACE").compile(dialect=dialect(paramstyle="qmark")))
 _BATCH = 4096
-_RECORDS = 2 * LIMIT
+RECORDS = 2 * LIMIT
 """How much of the log is folded for a file that has no outcomes yet: enough for LIMIT commands of two records each."""
 
 
@@ -54,7 +54,7 @@ def read(connection: Connection) -> Outcomes:
 def folded(log: Records, upto: int) -> Outcomes:
     """From the log alone: what became of the last commands up to record `upto`."""
     found = Outcomes()
-    at = max(0, upto - _RECORDS)
+    at = max(0, upto - RECORDS)
     while at < upto and (batch := log.since(at, min(_BATCH, upto - at))):
         for record in batch:
             found.fold(record)

@@ -18,6 +18,7 @@ from middlewared.kernel.event import START, Catalogue, Position, Record, Unknown
 from middlewared.kernel.outcomes import Outcomes
 from middlewared.plugin import Noun
 from middlewared.store import sqlite
+from middlewared.store.outcomes import RECORDS
 from middlewared.store.reader import LogReader
 from middlewared.store.records import check_chain
 from middlewared.store.rows import Difference, Rows
@@ -164,11 +165,13 @@ def fold(
 ) -> tuple[Position, dict[str, Any], str | None]:
     """The states that follow from the log up to `upto`, every record checked: (where it ended, states, why blocked).
 
-    commands: where what became of each is folded. at, states: where to begin; otherwise the log's beginning, with the
-    nouns' initial states.
+    commands: where what became of the last of them is folded. at, states: where to begin; otherwise the log's
+    beginning, with the nouns' initial states.
     """
     states = {noun.name: noun.initial for noun in nouns} if states is None else dict(states)
     noun_of = {cls.kind: noun for noun in nouns for cls in noun.events}
+    # Older ones would be forgotten again, at a third of what the whole fold costs.
+    commands_after = upto - RECORDS
     while at.seq < upto:
         batch = log.since(at.seq, min(_BATCH, upto - at.seq))
         if not batch:
@@ -183,7 +186,7 @@ def fold(
             except (UnknownKind, msgspec.ValidationError) as e:
                 at = batch[index - 1].position if index > 0 else at
                 return at, states, _why_blocked(record, e)
-            if commands is not None:
+            if commands is not None and record.seq > commands_after:
                 commands.fold(record)
         at = last
         if progress is not None:
