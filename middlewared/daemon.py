@@ -153,7 +153,7 @@ class Daemon:
         )
         head = self._log.head()
         state = self._state
-        replica = Replica(identity, head, history(self._log), state.applied, state.pair_seq, state.shape)
+        replica = Replica(identity, head, history(self._log), state.committed, state.pair_seq, state.shape)
         self._keyring.on_change = replica.holds
         # A pair's next term must be above every term in this log; standing alone is such a term itself.
         single_term = head.term if self._cluster is not None else head.term + 1

@@ -28,12 +28,13 @@ from middlewared.engine.registry import Registry
 from middlewared.engine.requests import Requests
 from middlewared.kernel.digest import CHECKPOINT_EVENTS
 from middlewared.kernel.errors import LogDamaged, MiddlewareError, NoRole
-from middlewared.kernel.event import FIRST_FORMAT, Event, Position, Record, UnknownKind
+from middlewared.kernel.event import FIRST_FORMAT, START, Event, Position, Record, UnknownKind
 from middlewared.kernel.outcomes import Outcomes
 from middlewared.kernel.secret import Sealed
 from middlewared.plugin import Noun
 from middlewared.store import outcomes
 from middlewared.store.rows import Difference
+from middlewared.store.state import UNKNOWN
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class CommittedState:
         self.taking = asyncio.Lock()
         self.takes = 0
         self.differs: tuple[int, str] | None = None
-        self.applied, self.pair_seq = store.applied()
+        self.applied, self._pair_seq = store.applied()
         self._written = self.applied
         self.shown = (self.applied.seq, store.digest)
         self.shape = store.shape
@@ -115,6 +116,16 @@ class CommittedState:
         self.history.begin(self.applied.seq, self.states)
         self._indexed_seq = 0
         self._indexing = asyncio.get_running_loop().create_task(self._index(self.applied.seq))
+
+    @property
+    def pair_seq(self) -> int:
+        """The last seq known durable on both controllers."""
+        return max(self._pair_seq, 0)
+
+    @property
+    def committed(self) -> Position:
+        """Up to where the log is known to be committed; projections made from the log alone may show more."""
+        return START if self._pair_seq == UNKNOWN else self.applied
 
     @property
     def log_format(self) -> int:
@@ -169,7 +180,8 @@ class CommittedState:
     def commit(self, commit_seq: int, pair_seq: int) -> list[Change]:
         """Apply everything up to commit_seq. Returns what became visible, in order."""
         changes = self._fold_upto(commit_seq)
-        self.pair_seq = max(self.pair_seq, min(pair_seq, self.applied.seq))
+        if self._pair_seq != UNKNOWN or commit_seq >= self.applied.seq:
+            self._pair_seq = max(self._pair_seq, min(pair_seq, self.applied.seq))
         if changes:
             self._wake_writer()
         return changes
@@ -278,7 +290,7 @@ class CommittedState:
 
     def _take(self, store: Projections) -> None:
         self._store = store
-        self.applied, self.pair_seq = store.applied()
+        self.applied, self._pair_seq = store.applied()
         self._written = self.applied
         self.shown = (self.applied.seq, store.digest)
         self._dirty.clear()
@@ -343,7 +355,7 @@ class CommittedState:
                 self._tell(points, await loop.run_in_executor(self._thread, self._project, points))
                 last = points[-1].position
                 try:
-                    await loop.run_in_executor(self._thread, self._store.write, last, self.pair_seq, commands)
+                    await loop.run_in_executor(self._thread, self._store.write, last, self._pair_seq, commands)
                 except MiddlewareError as e:
                     # The rows stay noted as unwritten: the next change writes them too.
                     log.error("event=state_db_behind why=%r", str(e))

@@ -219,11 +219,14 @@ class Engine:
             return None
         noun = self._registry.noun_of.get(seen.outcome.kind, "something else")
         must_be_same(request_id, (noun, seen.outcome.method), (command.noun, method))
-        if seen.at is None:
+        at = seen.at
+        if at is None and seen.outcome.last > self._replicator.replica.log.committed.seq:
+            at = Position(seen.outcome.last, seen.outcome.term, b"")  # in projections that were made from the log alone
+        if at is None:
             return self._committed(seen.outcome.last, seen.outcome.term, seen.outcome.events, again=True)
         waiter = Waiter(command, actor, request_id, method)
         waiter.events = seen.outcome.events
-        self._under_way.decided(waiter, seen.at, seen.outcome.term)
+        self._under_way.decided(waiter, at, seen.outcome.term)
         return waiter
 
     def _enqueued(self, waiter: Waiter) -> asyncio.Future[Committed]:

@@ -82,9 +82,10 @@ class Owner:
         self._patience_until = now + GATHER_S
         self._notice_at: float | None = None
         # the record
-        # The record may have been read from one disk alone, and the next owner may read the others: until it was
-        # written in this term, whoever is not in it may still stand in one of those.
-        self._maybe: frozenset[Node] = frozenset() if tenure.record is None else frozenset({self.peer})
+        # The record may have been read from one disk alone, and the next owner may read the others: until one was
+        # written in this term, the peer may stand in it whatever this one says.
+        self._unwritten = not tenure.alone
+        self._maybe: frozenset[Node] = frozenset({self.peer}) if self._unwritten else frozenset()
         self._asked: tuple[int, frozenset[Node]] | None = None
         self._asks = 0
         self._retry_at: float | None = None
@@ -233,7 +234,7 @@ class Owner:
         wanted = self._asked[1]
         self._asked = None
         if message.ok:
-            self.synced, self._maybe = wanted, frozenset()
+            self.synced, self._maybe, self._unwritten = wanted, frozenset(), False
         else:
             self._maybe |= wanted
             self._retry_at = now + RETRY_S
@@ -395,5 +396,8 @@ class Owner:
             return me
         if self.peer in self.synced:
             return both
+        if self._unwritten:
+            # How far this log was committed may be known only in part: all of it is, before the peer is let in.
+            return me
         near = self.acked is not None and self._sent == self.log.tip and self._sent.seq - self.acked.seq < WINDOW
         return both if near else me

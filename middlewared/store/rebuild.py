@@ -1,7 +1,8 @@
 """state.db made again from the log, and whether the two agree.
 
 The new file is built beside the old one, from the log alone, and takes its name in one rename; a crash before it
-leaves the old file. What the old file knew and the log does not is one number, pair_seq: it is carried over.
+leaves the old file. What the old file knew and the log does not is carried over: pair_seq, and that all it showed was
+committed. Where there is no old file, the new one shows the whole log and says that it may show too much (UNKNOWN).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from middlewared.store.outcomes import RECORDS
 from middlewared.store.reader import LogReader
 from middlewared.store.records import check_chain
 from middlewared.store.rows import Difference, Rows
-from middlewared.store.state import Applied, RowsChanged, StateStore, applied_in
+from middlewared.store.state import UNKNOWN, Applied, RowsChanged, StateStore, applied_in
 
 _BATCH = 2048
 
@@ -131,10 +132,11 @@ def rebuild(
     end = log.head().seq
     if upto is None and old is not None and old.applied.position != START:
         upto = old.applied.position.seq if contradiction(old.applied.position, log) is None else None
+    known = None if old is None or upto is None else old.applied.pair_seq
     commands = Outcomes()
     upto = end if upto is None else min(upto, end)
     applied, states, blocked = fold(log, catalogue, nouns, upto, progress, commands)
-    pair_seq = min(old.applied.pair_seq, applied.seq) if old is not None else 0
+    pair_seq = UNKNOWN if known is None else min(known, applied.seq)
     unnamed = path.with_name(path.name + ".new")
     sqlite.remove(unnamed)
     store = StateStore.open(unnamed, nouns)

@@ -25,9 +25,14 @@ from middlewared.plugin import Noun, Row
 from middlewared.store import outcomes, schema, sqlite
 from middlewared.store.rows import Key, Rows, shape_of
 
+UNKNOWN = -1
+
 
 class Applied(NamedTuple):
-    """position: the last record that is folded in. pair_seq: the last seq known durable on both controllers."""
+    """position: the last record that is folded in.
+
+    pair_seq: the last seq known durable on both controllers; UNKNOWN where not even that all of it was committed is.
+    """
 
     position: Position
     pair_seq: int

@@ -168,9 +168,8 @@ class Controller:
             catalogue=registry.catalogue.digest(),
             features=frames.FEATURES,
         )
-        applied = self.state.applied
         self.replica = Replica(
-            identity, self.log.head(), history(self.log), applied, self.state.pair_seq, self.state.shape
+            identity, self.log.head(), history(self.log), self.state.committed, self.state.pair_seq, self.state.shape
         )
         self.replicator = Replicator(
             self.replica,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from middlewared_plugins.network import vip
+from middlewared_plugins.network import configuration, vip
 
 from middlewared.kernel.errors import NoRole
-from middlewared.kernel.event import Stamp, seal
+from middlewared.kernel.event import START, Stamp, seal
 from tests.engine.pair import OLDER, REGISTRY, Pair, until
 
 VIP = vip.Update(address="10.0.0.9", prefix=24, interface="lan0", vhid=7)
@@ -141,3 +141,20 @@ async def test_a_digest_is_refused_while_the_controller_ends(pair: Pair) -> None
     await pair.restart("A")
     with pytest.raises(NoRole):
         await old.digest()
+
+
+async def test_projections_that_were_made_from_the_log_alone_say_nothing_of_what_is_committed(tmp_path: Path) -> None:
+    async with Pair(tmp_path) as pair:
+        await pair.in_sync()
+        await pair.a.update(domain="lab.example")
+        pair.wire.held = True
+        pair.disk.writable = False
+        unanswered = asyncio.create_task(pair.a.execute(configuration.Update(domain="tail.example"), "tail"))
+        await until(lambda: pair.a.log.head().seq == 3)
+        unanswered.cancel()
+        for _ in range(2):
+            a = await pair.restart("A", crash=lambda directory: (directory / "state.db").unlink(missing_ok=True))
+            assert a.state.applied.seq == 3
+            assert a.replica.log.committed == START
+        await pair.restart("A")
+        assert pair.a.replica.log.committed == START, "still, after a start with the file that was made anew"
