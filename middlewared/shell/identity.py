@@ -82,10 +82,7 @@ class Keys:
             cluster = self.cluster
         except msgspec.DecodeError as e:
             raise BadBootFile(f"{path}: {e}") from None
-        if cluster is None:
-            return None
-        kid, key = secrets_key(cluster.key)
-        return KeyBundle(kid, {kid: key})
+        return first_secret_keys(cluster) if cluster is not None else None
 
     def keep_secret_keys(self, bundle: KeyBundle) -> None:
         """Durable when it returns. Raises PortFailed."""
@@ -97,10 +94,13 @@ class Keys:
     def pair(self, cluster: Cluster, peer_certificate: str, secret_keys: KeyBundle | None = None) -> None:
         """Remember the peer and the cluster; durable when it returns. From the next start on this is a pair.
 
-        secret_keys: the peer's, which take the place of this controller's own; the log is the peer's too.
+        secret_keys: what opens the secrets of the log that the pair goes on with; None: the one that both derive from
+        the cluster's key. This controller's own stay beside them: its own log, which is set aside, has secrets too.
         """
-        if secret_keys is not None:
-            self.keep_secret_keys(secret_keys)
+        secret_keys = secret_keys or first_secret_keys(cluster)
+        own = self.secret_keys
+        keys = {**(own.keys if own is not None else {}), **secret_keys.keys}
+        self.keep_secret_keys(KeyBundle(secret_keys.active, keys))
         self._write("peer.crt", peer_certificate.encode())
         self._write("cluster.json", msgspec.json.encode(cluster))
 
@@ -149,6 +149,12 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def first_secret_keys(cluster: Cluster) -> KeyBundle:
+    """With what a pair closes its first secret: both know it without a word."""
+    kid, key = secrets_key(cluster.key)
+    return KeyBundle(kid, {kid: key})
 
 
 def fingerprint(certificate_der: bytes) -> bytes:

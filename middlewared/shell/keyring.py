@@ -4,7 +4,7 @@
 from:
 
     a pair                      derived from the cluster's key: both have it, so nothing has to be sent
-    joining a pair              the first controller's keys, in the pairing
+    joining a pair              the first controller's keys, in the pairing; its own stay beside them
     a controller by itself      drawn when the first secret is to be closed
 
 Further ones are drawn by `system.secrets.rewrap`. A nonce is drawn for each envelope: 2^32 under one key are safe, and
@@ -88,7 +88,7 @@ class Keyring:
     def _seal(self, noun: str, field: str, text: str, kid: str | None) -> Sealed:
         with self._lock:
             if self._bundle is None:
-                self._keep(_new_bundle())
+                self._keep(self._keys.secret_keys or _new_bundle())
         kid = kid or self._bundle.active  # type: ignore[union-attr]  # made above
         nonce = os.urandom(NONCE_SIZE)
         return Sealed(kid, nonce, self._cipher(kid).encrypt(nonce, text.encode(), bound_to(noun, field)))

@@ -28,7 +28,7 @@ from middlewared.kernel.errors import CallFailed, Refused
 from middlewared.kernel.facts import Node
 from middlewared.kernel.secret import KeyBundle, masked
 from middlewared.shell import stream
-from middlewared.shell.identity import Cluster, Keys, code_of, fingerprint, read_code
+from middlewared.shell.identity import Cluster, Keys, code_of, fingerprint, first_secret_keys, read_code
 
 PORT_OFFSET = 1
 """The pairing has a port of its own, next to the peer link's: a controller whose peer was lost is paired anew."""
@@ -53,7 +53,7 @@ class Grant(msgspec.Struct, frozen=True, tag="grant"):
     certificate: str
     cluster: Cluster
     secret_keys: KeyBundle | None = None
-    """None where the first has none yet; what it then gets is derived from the cluster's key by both."""
+    """None from the first build, whose log has no envelopes; it derives its first key when it is upgraded."""
 
 
 class Kept(msgspec.Struct, frozen=True, tag="kept"):
@@ -121,9 +121,10 @@ class PairingDoor:
         if why is not None or not isinstance(join, Join):
             await _send(writer, Denied(why or "JOIN was expected"))
             return
-        await _send(writer, Grant(self._node, self._keys.certificate, self._cluster, self._keys.secret_keys))
+        secret_keys = self._keys.secret_keys or first_secret_keys(self._cluster)
+        await _send(writer, Grant(self._node, self._keys.certificate, self._cluster, secret_keys))
         if isinstance(await _receive(reader), Kept):
-            self._keys.pair(self._cluster, join.certificate)
+            self._keys.pair(self._cluster, join.certificate, secret_keys)
             self.close()
             self._on_paired()
 

@@ -54,7 +54,7 @@ def test_a_controller_is_paired_when_it_knows_its_cluster_and_also_after_a_resta
     keys.pair(cluster, Keys(tmp_path / "B", "B").certificate)
     assert Keys(tmp_path / "A", "A").cluster == cluster
     assert set(modes(tmp_path / "A" / "keys").values()) == {0o600}
-    assert set(modes(tmp_path / "A" / "keys")) == {"node.key", "node.crt", "peer.crt", "cluster.json"}
+    assert set(modes(tmp_path / "A" / "keys")) == {"node.key", "node.crt", "peer.crt", "cluster.json", "secrets.json"}
 
 
 def test_no_two_clusters_are_the_same(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from middlewared.kernel.errors import BadBootFile, PortFailed
 from middlewared.kernel.secret import KeyBundle
-from middlewared.shell.identity import Cluster, Keys
+from middlewared.shell.identity import Cluster, Keys, first_secret_keys
 from middlewared.shell.keyring import Keyring
 
 
@@ -70,7 +71,7 @@ async def test_a_pair_has_its_first_key_from_what_both_know(tmp_path: Path) -> N
     rings = []
     for name in ("a", "b"):
         keys = Keys(tmp_path / name, "A")
-        keys.pair(cluster, "")
+        keys.pair(cluster, "", first_secret_keys(cluster))
         rings.append(Keyring(keys))
     sealed = await rings[0].seal("user", "root", "s3cret")
     assert await rings[1].open("user", "root", sealed) == "s3cret"
@@ -78,13 +79,29 @@ async def test_a_pair_has_its_first_key_from_what_both_know(tmp_path: Path) -> N
     assert cluster.key.hex()[:8] not in rings[0].ids()
 
 
-async def test_who_joins_has_the_keys_of_the_first_and_its_own_no_more(tmp_path: Path) -> None:
+async def test_a_pair_of_the_first_build_derives_its_key_when_it_is_upgraded(tmp_path: Path) -> None:
+    keys, cluster = Keys(tmp_path, "A"), Cluster.new()
+    (tmp_path / "keys" / "cluster.json").write_bytes(msgspec.json.encode(cluster))
+    assert Keyring(keys).bundle() == first_secret_keys(cluster)
+
+
+async def test_a_controller_that_has_just_become_one_of_a_pair_closes_with_the_pair_s_key(tmp_path: Path) -> None:
+    keys, cluster = Keys(tmp_path, "A"), Cluster.new()
+    ring = Keyring(keys)
+    keys.pair(cluster, "", first_secret_keys(cluster))
+    assert (await ring.seal("user", "root", "x")).kid == first_secret_keys(cluster).active
+
+
+async def test_who_joins_opens_what_the_first_closed_and_what_itself_closed_before(tmp_path: Path) -> None:
     first, second = keyring(tmp_path / "a"), Keys(tmp_path / "b", "B")
     sealed = await first.seal("user", "root", "s3cret")
-    await Keyring(second).add_key()
-    second.pair(Cluster.new(), "", first.bundle())
-    assert Keyring(second).ids() == first.ids()
+    own = await Keyring(second).seal("user", "root", "mine")
+    bundle = first.bundle()
+    assert bundle is not None
+    second.pair(Cluster.new(), "", bundle)
+    assert Keyring(second).active == first.active
     assert await Keyring(second).open("user", "root", sealed) == "s3cret"
+    assert await Keyring(second).open("user", "root", own) == "mine"
 
 
 async def test_keys_of_the_other_controller_are_held_beside_the_own_ones(tmp_path: Path) -> None:

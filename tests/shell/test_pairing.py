@@ -15,7 +15,7 @@ from middlewared.kernel.errors import CallFailed, Refused
 from middlewared.kernel.facts import Node
 from middlewared.kernel.secret import KeyBundle
 from middlewared.shell import stream
-from middlewared.shell.identity import Cluster, Keys, read_code
+from middlewared.shell.identity import Cluster, Keys, first_secret_keys, read_code
 from middlewared.shell.pairing import PORT_OFFSET, TRIES, Denied, Grant, Join, PairingDoor, join
 from tests.shell.loopback import interlinks, until
 
@@ -78,12 +78,42 @@ async def test_both_know_the_cluster_and_each_others_certificate_afterwards(worl
     assert [c["subject"] for c in b.get_ca_certs()] == [((("commonName", "middlewared A"),),)]
 
 
-async def test_who_joins_gets_the_keys_of_the_first_controller_s_secrets_and_forgets_its_own(world: World) -> None:
+async def test_who_joins_uses_the_keys_of_the_first_controller_s_secrets_and_keeps_its_own_beside_them(
+    world: World,
+) -> None:
     first = KeyBundle("a1", {"a1": bytes(32)})
     world.a.keep_secret_keys(first)
     world.b.keep_secret_keys(KeyBundle("b2", {"b2": bytes(32)}))
     await world.join(await world.door.open())
-    assert world.b.secret_keys == world.a.secret_keys == first
+    await until(lambda: world.paired == 1)
+    assert world.a.secret_keys == first
+    assert world.b.secret_keys == KeyBundle("a1", {"a1": bytes(32), "b2": bytes(32)})
+
+
+async def test_who_joins_a_controller_of_the_first_build_has_the_key_that_that_one_will_derive(world: World) -> None:
+    code = await world.door.open()
+    world.b.keep_secret_keys(KeyBundle("b2", {"b2": bytes(32)}))
+    parts = read_code(code)
+    assert parts is not None
+    granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def old_door(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await stream.read_frame(reader, 65536)
+        body = msgspec.json.decode(msgspec.json.encode(Grant("A", world.a.certificate, world.cluster)))
+        del body["secret_keys"]
+        writer.write(stream.frame(msgspec.json.encode(body)))
+        await stream.read_frame(reader, 65536)
+        writer.close()
+        granted.set_result(None)
+
+    world.door.close()
+    port = world.interlink.port + PORT_OFFSET
+    context = world.a.pairing_context(server=True)
+    async with await asyncio.start_server(old_door, "127.0.0.1", port, ssl=context):
+        await world.join(code)
+        await granted
+    assert world.b.secret_keys is not None
+    assert world.b.secret_keys.active == first_secret_keys(world.cluster).active
 
 
 async def test_two_controllers_without_secrets_have_the_same_first_key_when_they_are_a_pair(world: World) -> None:
