@@ -42,6 +42,10 @@ KEPT_S = 600.0
 """How long a snapshot lies ready for a peer that stopped asking."""
 
 
+class NoState(Exception):
+    """Neither the new state nor the old one can be gone on with: this process must end."""
+
+
 class Ask(Protocol):
     """engine.peer.Peer, as far as it is asked here."""
 
@@ -73,7 +77,7 @@ class Repairer:
         self._log = reader
         self._registry = registry
         self._path = path
-        self._partial = path.with_name("snapshot.partial")
+        self._partial = path.with_name(snapshot.PARTIAL)
         self._peer = peer
         self._clock = clock
         self._replica = replica
@@ -81,7 +85,7 @@ class Repairer:
         self._resume = resume
         self._thread = threads("repair")
         self._ended = False
-        self._partial.unlink(missing_ok=True)
+        snapshot.clear(path)
 
     def close(self) -> None:
         """End what is under way."""
@@ -146,7 +150,10 @@ class Repairer:
         async with state.taking:
             if state.takes != takes or not isinstance(self._replica.side, Standby):
                 return False
-            difference = await state.install(lambda: self._swap(beside, failed), self._between)
+            try:
+                difference = await state.install(lambda: self._swap(beside, failed), self._between)
+            except MiddlewareError as e:
+                raise NoState(f"no state can be opened: {e}") from e
         self._resume()
         if failed:
             raise failed[0]
@@ -235,7 +242,7 @@ class Snapshots:
         self._registry = registry
         self._others = others
         self._path = path
-        self._copy = path.with_name("snapshot.db")
+        self._copy = path.with_name(snapshot.COPY)
         self._manifest: Manifest | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._taking = asyncio.Lock()

@@ -31,6 +31,7 @@ METHOD_SINCE = 2
 """The log format that brought Record.method."""
 MAX_PAYLOAD = 256 * 1024
 _MAGIC = b"mw-ev1"
+_encode = msgspec.json.Encoder().encode
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +57,7 @@ class Position(NamedTuple):
 START = Position(0, 0, GENESIS_HASH)
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line of the log. `wall_ns` is for display only; nothing is decided by it.
 
     method: of the API, that asked for the event; "" where none did, and in all records of log format 1. New fields
@@ -114,7 +115,7 @@ def digest(record: Record) -> bytes:
     ]
     if record.method:
         header.append(record.method)
-    line = msgspec.json.encode(header)
+    line = _encode(header)
     return hashlib.sha256(b"".join((_MAGIC, record.prev, line, b"\n", record.payload))).digest()
 
 

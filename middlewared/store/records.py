@@ -76,7 +76,11 @@ def since(connection: Connection, path: Path, seq: int, limit: int) -> list[Reco
     """The records after `seq`, at most `limit`. Raises LogDamaged for a value of the wrong type."""
     cursor = connection.connection.cursor()
     cursor.execute(f"{_SELECT} WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))
-    return [_record(row, path) for row in cursor.fetchall()]
+    rows = cursor.fetchall()
+    try:
+        return msgspec.convert(rows, list[Record], builtin_types=(bytes,))
+    except msgspec.ValidationError:
+        return [_record(row, path) for row in rows]
 
 
 def of_kinds(connection: Connection, path: Path, kinds: Sequence[str], seq: int, upto: int, limit: int) -> list[Record]:

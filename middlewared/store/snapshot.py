@@ -28,6 +28,9 @@ from middlewared.store.reader import LogReader
 from middlewared.store.rebuild import fold
 from middlewared.store.state import StateStore
 
+BESIDE = ".beside"
+COPY = "snapshot.db"
+PARTIAL = "snapshot.partial"
 STEP_PAGES = 256
 STEP_PAUSE_S = 0.001
 
@@ -128,7 +131,7 @@ class Beside:
         self._path = path
         self._catalogue = catalogue
         self._nouns = list(nouns)
-        self._new = path.with_name(path.name + ".beside")
+        self._new = path.with_name(path.name + BESIDE)
         sqlite.remove(self._new)
         if snapshot is not None:
             snapshot.rename(self._new)
@@ -186,8 +189,15 @@ class Beside:
 
 
 def forget_old(path: Path) -> None:
-    """The state.db at `path` has been written since it was put there: the one before it is not needed any longer."""
+    """The state.db at `path` is open and goes on: the one before it is not needed any longer."""
     sqlite.remove(path.with_name(path.name + ".old"))
+
+
+def clear(path: Path) -> None:
+    """Remove what a process that was killed left beside the state.db at `path`, which is open and goes on."""
+    forget_old(path)
+    for name in (path.name + BESIDE, COPY, PARTIAL):
+        sqlite.remove(path.with_name(name))
 
 
 def between(log: LogReader, after: int, upto: int) -> list[Record]:

@@ -18,7 +18,7 @@ from middlewared.plugin import Noun
 from middlewared.store import snapshot
 from middlewared.store.log import LogStore
 from middlewared.store.rebuild import rebuild
-from middlewared.store.snapshot import Beside, forget_old, keep, read, take, why_refused
+from middlewared.store.snapshot import Beside, clear, forget_old, keep, read, take, why_refused
 from middlewared.store.state import StateStore
 
 Chain = Callable[..., list[Record]]
@@ -166,6 +166,16 @@ def test_one_that_cannot_be_opened_in_its_place_leaves_the_old_one(world: World)
     store = world.open()
     assert store.applied().position == world.records[7].position
     store.close()
+
+
+def test_what_a_killed_process_left_beside_is_removed(world: World) -> None:
+    world.take()
+    keep(world.path.with_name("snapshot.partial"), 0, b"x")
+    world.beside()
+    world.path.with_name("state.db.old").hardlink_to(world.path)
+    clear(world.path)
+    assert world.files() == {"state.db"}
+    world.open().close()
 
 
 def test_a_piece_that_cannot_be_kept_or_read_names_the_file(world: World, tmp_path: Path) -> None:
