@@ -234,7 +234,11 @@ class Replica:
 
     def _got_in_term(self, frame: frames.Frame, now: float) -> None:
         if isinstance(self.side, Owner):
-            self.side.got(frame, now)
+            before = frames.ask_before(self.log.history, frame) if isinstance(frame, frames.Follow) else None
+            if before is not None:
+                self.line.send(frames.Lead(self.term, before))
+            else:
+                self.side.got(frame, now)
         else:
             self.side.got(frame, now)
             if not self.line.up:

@@ -41,6 +41,8 @@ from middlewared.protocol import peer_calls
 PROTOCOL = 1
 MAX_FRAME = 1024 * 1024
 BATCH_RECORDS = 512
+HISTORY_TERMS = 8192
+"""A term of a history takes at most 55 bytes of a frame."""
 BATCH_BYTES = 512 * 1024
 
 
@@ -86,13 +88,19 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class Lead(msgspec.Struct, frozen=True, tag="lead"):
+    """before: tell the terms before this one; 0: the newest."""
+
     term: int
+    before: int = 0
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
+    """complete: the history begins with the log; an older build never says otherwise."""
+
     term: int
     head: Position
     history: History
+    complete: bool = True
 
 
 class Match(msgspec.Struct, frozen=True, tag="match"):
@@ -235,6 +243,20 @@ def formats_apart(mine: Identity, theirs: Identity) -> str | None:
         f"peer reads log formats {theirs.log_format_min}-{theirs.log_format_max}, "
         f"this controller {mine.log_format_min}-{mine.log_format_max}"
     )
+
+
+def told(history: History, before: int) -> tuple[History, int]:
+    """As much of a history as fits a frame, the newest terms before `before` (0: of all), and after which seq."""
+    older = [end for end in history if end.term < before] if before else history
+    left_out = older[:-HISTORY_TERMS]
+    return tuple(older[-HISTORY_TERMS:]), left_out[-1].seq if left_out else 0
+
+
+def ask_before(mine: History, follow: Follow) -> int | None:
+    """Where a history that was told in part must be told further because nothing in it is common; None: it need not."""
+    if follow.complete or not follow.history or match_point(mine, follow.history) != (START.term, START.seq):
+        return None
+    return follow.history[0].term
 
 
 def match_point(mine: History, theirs: History) -> tuple[int, int]:

@@ -33,6 +33,8 @@ class Standby:
         self.repair = repair
         self.term = term
         self._lead_waits = False
+        self._tell_before = 0
+        self._told_after = 0
         self._following = False
         self._matched_at: Position | None = None
         self._fetched: Position | None = None
@@ -55,8 +57,10 @@ class Standby:
                 self.term = frame.term
                 self._following = False
                 self._matched_at = None
-                self._lead_waits = True
+                self._lead_waits, self._tell_before = True, frame.before
                 self._answer_lead()
+            case frames.Match() if frame.at.seq < self._told_after:
+                self.line.drop(f"MATCH at seq {frame.at.seq}, but only what follows seq {self._told_after} was told")
             case frames.Match() if self.log.quiet:
                 self._matched_at = frame.at
                 self._matched(frame.at)
@@ -133,7 +137,8 @@ class Standby:
         """A history is told only when nothing is on its way to the disk."""
         if self._lead_waits and self.log.quiet:
             self._lead_waits = False
-            self.line.send(frames.Follow(self.term, self.log.head, self.log.history))
+            history, self._told_after = frames.told(self.log.history, self._tell_before)
+            self.line.send(frames.Follow(self.term, self.log.head, history, self._told_after == 0))
 
     def _matched(self, at: Position) -> None:
         log = self.log

@@ -324,6 +324,12 @@ def test_no_answered_write_is_lost_whatever_fails(seed: int) -> None:
     check(world)
 
 
+@pytest.mark.parametrize("seed", range(100, 120))
+def test_nor_when_a_frame_holds_one_term_of_a_history(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "HISTORY_TERMS", 1)
+    test_no_answered_write_is_lost_whatever_fails(seed)
+
+
 def pair() -> World:
     """A owns and is open, B follows and is in sync."""
     world = World(1, delays_s=(0.001,))

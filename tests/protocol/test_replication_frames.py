@@ -258,3 +258,29 @@ def test_the_largest_record_that_may_be_written_fits_a_frame() -> None:
     (record,) = chain(256 * 1024 - 11)
     (piece,) = frames.batches([record])
     assert len(frames.encode(frames.Append(2**40, START, piece, 2**50, 2**50))) <= frames.MAX_FRAME
+
+
+def test_a_history_that_fits_no_frame_is_told_in_parts_the_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = history([1, 2, 2, 3, 5, 5, 8])
+    assert frames.told(whole, 0) == (whole, 0)
+    monkeypatch.setattr(frames, "HISTORY_TERMS", 2)
+    assert frames.told(whole, 0) == (whole[3:], 4)
+    assert frames.told(whole, 5) == (whole[1:3], 1)
+    assert frames.told(whole, 2) == (whole[:1], 0)
+
+
+def test_the_longest_history_that_is_told_fits_a_frame() -> None:
+    far = 2**40 - frames.HISTORY_TERMS
+    long = tuple(TermEnd(far + n, 2**60 + n, bytes([255] * 32)) for n in range(2 * frames.HISTORY_TERMS))
+    part, after = frames.told(long, 0)
+    body = frames.encode(frames.Follow(2**40, Position(2**62, 2**40, bytes(32)), part, complete=False))
+    assert after > 0
+    assert len(body) < frames.MAX_FRAME
+
+
+def test_a_part_in_which_nothing_is_common_is_followed_by_the_question_for_what_came_before() -> None:
+    mine, theirs = history([1, 2, 9]), history([1, 2, 3, 4])
+    follow = frames.Follow(9, START, theirs[2:], complete=False)
+    assert frames.ask_before(mine, follow) == 3
+    assert frames.ask_before(mine, msgspec.structs.replace(follow, history=theirs[1:])) is None
+    assert frames.ask_before(mine, msgspec.structs.replace(follow, complete=True)) is None
