@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from middlewared import log_format
+from middlewared.engine.durable import said_on_both
 from middlewared.engine.history import History
 from middlewared.engine.outside import Log, Projections, Threads, one_thread
 from middlewared.engine.registry import Registry
@@ -107,6 +108,7 @@ class CommittedState:
         self.takes = 0
         self.differs: tuple[int, str] | None = None
         self.applied, self._pair_seq = store.applied()
+        self._said_pair_seq = said_on_both(self._log, self.applied.seq) if self._pair_seq == UNKNOWN else 0
         self._written = self.applied
         self.shown = (self.applied.seq, store.digest)
         self.shape = store.shape
@@ -120,7 +122,7 @@ class CommittedState:
     @property
     def pair_seq(self) -> int:
         """The last seq known durable on both controllers."""
-        return max(self._pair_seq, 0)
+        return max(self._pair_seq, self._said_pair_seq)
 
     @property
     def committed(self) -> Position:
@@ -291,6 +293,7 @@ class CommittedState:
     def _take(self, store: Projections) -> None:
         self._store = store
         self.applied, self._pair_seq = store.applied()
+        self._said_pair_seq = said_on_both(self._log, self.applied.seq) if self._pair_seq == UNKNOWN else 0
         self._written = self.applied
         self.shown = (self.applied.seq, store.digest)
         self._dirty.clear()

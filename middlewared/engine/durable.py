@@ -12,9 +12,15 @@ from __future__ import annotations
 import asyncio
 import errno
 
+import msgspec
+
+from middlewared.engine.outside import Log
 from middlewared.kernel.errors import CallFailed
+from middlewared.kernel.tenure import TermBegan
 from middlewared.protocol.replication import Replica
 from middlewared.protocol.replication_owner import Owner
+
+_BATCH = 2048
 
 
 class Durable:
@@ -80,3 +86,16 @@ def _why_not(replica: Replica, seq: int, level: str) -> str:
 def _where(replica: Replica) -> dict[str, object]:
     log = replica.log
     return {"last_seq": log.head.seq, "commit_seq": log.committed.seq, "pair_seq": log.pair_seq}
+
+
+def said_on_both(log: Log, upto: int) -> int:
+    """The last record up to `upto` of which the log itself says that it is durable on both controllers; 0: it does not.
+
+    Every term says at its beginning what its owner knew. What became durable on both since is not known without a
+    state.db, until the owner tells it.
+    """
+    at = said = 0
+    while batch := log.of_kinds((TermBegan.kind,), at, upto, _BATCH):
+        said = max(said, *(msgspec.json.decode(record.payload, type=TermBegan).pair_seq for record in batch))
+        at = batch[-1].seq
+    return said

@@ -33,7 +33,6 @@ from middlewared.engine.durable import Durable
 from middlewared.engine.outside import Tenure
 from middlewared.engine.registry import Registry
 from middlewared.engine.replicate import Replicator
-from middlewared.engine.requests import must_be_same
 from middlewared.engine.under_way import UnderWay, Waiter
 from middlewared.kernel.errors import (
     CallFailed,
@@ -195,39 +194,16 @@ class Engine:
             async with asyncio.timeout(self._deadline_s):
                 await self._state.indexed()
                 self.gate_write()
-                found = self._known(command, actor, request_id, method)
-                if isinstance(found, Committed):
-                    return found
+                mine = Waiter(command, f"{actor}@{origin}", request_id, method)
+                committed = self._replicator.replica.log.committed.seq
+                found = self._under_way.copy_of(mine, self._state.requests, self._registry.noun_of, committed)
+                if isinstance(found, Outcome):
+                    return self._committed(found.last, found.term, found.events, again=True)
                 if found is not None:
                     return msgspec.structs.replace(await found.join(), again=True)
-                return await self._enqueued(Waiter(command, f"{actor}@{origin}", request_id, method))
+                return await self._enqueued(mine)
         except TimeoutError:
             raise OutcomeUnknown(request_id) from None
-
-    def _known(self, command: Command, actor: str, request_id: str, method: str) -> Committed | Waiter | None:
-        """What an earlier copy of the command came to, or what is to be waited for; None: there is none.
-
-        Raises CallFailed when the id was used for something else.
-        """
-        key = request_id, name_of(actor)
-        waiter = self._under_way.find(key)
-        if waiter is not None:
-            must_be_same(request_id, (waiter.command.noun, waiter.method), (command.noun, method))
-            return waiter
-        seen = self._state.requests.find(key)
-        if seen is None:
-            return None
-        noun = self._registry.noun_of.get(seen.outcome.kind, "something else")
-        must_be_same(request_id, (noun, seen.outcome.method), (command.noun, method))
-        at = seen.at
-        if at is None and seen.outcome.last > self._replicator.replica.log.committed.seq:
-            at = Position(seen.outcome.last, seen.outcome.term, b"")  # in projections that were made from the log alone
-        if at is None:
-            return self._committed(seen.outcome.last, seen.outcome.term, seen.outcome.events, again=True)
-        waiter = Waiter(command, actor, request_id, method)
-        waiter.events = seen.outcome.events
-        self._under_way.decided(waiter, at, seen.outcome.term)
-        return waiter
 
     def _enqueued(self, waiter: Waiter) -> asyncio.Future[Committed]:
         if self._under_way.queued >= WAITING:
@@ -351,6 +327,7 @@ class Engine:
             prev_last_seq=tip.seq,
             in_sync=tuple(sorted(side.synced)) if isinstance(side, Owner) else (),
             adopted=adopted,
+            pair_seq=self._replicator.replica.log.pair_seq,
         )
         stamp = self._stamp(ENGINE_ACTOR, "")
         records = [seal(began, tip, stamp)]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from middlewared.engine.context import Committed
+from middlewared.engine.requests import Requests, must_be_same
 from middlewared.kernel.event import START, Position
-from middlewared.kernel.outcomes import Key, name_of
+from middlewared.kernel.outcomes import Key, Outcome, name_of
 from middlewared.plugin import Command
 
 
@@ -73,8 +74,30 @@ class UnderWay:
     def queued(self) -> int:
         return len(self._queue)
 
-    def find(self, key: Key) -> Waiter | None:
-        return self._by_key.get(key)
+    def copy_of(
+        self, waiter: Waiter, requests: Requests, noun_of: Mapping[str, str], committed_seq: int
+    ) -> Waiter | Outcome | None:
+        """What an earlier copy of a command came to, or the one whose outcome is to be waited for; None: there is none.
+
+        That may be `waiter` itself, when the records of the first copy wait in the log. Raises CallFailed when the id
+        was used for something else.
+        """
+        asked = waiter.command.noun, waiter.method
+        first = self._by_key.get(waiter.key)
+        if first is not None:
+            must_be_same(waiter.request_id, (first.command.noun, first.method), asked)
+            return first
+        seen = requests.find(waiter.key)
+        if seen is None:
+            return None
+        outcome = seen.outcome
+        must_be_same(waiter.request_id, (noun_of.get(outcome.kind, "something else"), outcome.method), asked)
+        if seen.at is None and outcome.last <= committed_seq:
+            return outcome
+        # What is beyond the commit index and no longer waits stands in projections that were made from the log alone.
+        waiter.events = outcome.events
+        self.decided(waiter, seen.at or Position(outcome.last, outcome.term, b""), outcome.term)
+        return waiter
 
     def enqueue(self, waiter: Waiter) -> None:
         self._queue.append(waiter)

@@ -158,3 +158,20 @@ async def test_projections_that_were_made_from_the_log_alone_say_nothing_of_what
             assert a.replica.log.committed == START
         await pair.restart("A")
         assert pair.a.replica.log.committed == START, "still, after a start with the file that was made anew"
+
+
+async def test_what_the_log_says_is_durable_on_both_survives_the_loss_of_state_db(pair: Pair) -> None:
+    await pair.a.update(domain="one.example")
+    await pair.take_over(pair.a)
+    await pair.a.opened()
+    await pair.a.update(domain="two.example")
+    assert pair.a.state.pair_seq == 4
+
+    def delete(directory: Path) -> None:
+        for file in directory.glob("state.db*"):
+            file.unlink()
+
+    again = await pair.restart("A", crash=delete)
+    assert again.state.pair_seq == 2
+    again.stand(2)
+    assert again.configuration.domain == "two.example"

@@ -94,12 +94,15 @@ async def test_a_term_begins_with_its_own_record(pair: Pair) -> None:
 
 async def test_a_successor_begins_its_term_after_all_that_was_answered(pair: Pair) -> None:
     await pair.a.update(domain="lab.example")
+    await pair.b.engine.wait_durable(2, "pair", 5)
     pair.wire.cut()
     await pair.take_over(pair.b)
     await pair.b.opened()
     assert pair.b.kinds() == ["term.begin", "network.configuration.updated", "term.begin"]
     began = pair.b.registry.catalogue.open(pair.b.records()[2])
-    assert began == TermBegan(owner="B", reason="the test says so", prev_last_seq=2, in_sync=("A", "B"), adopted=0)
+    assert began == TermBegan(
+        owner="B", reason="the test says so", prev_last_seq=2, in_sync=("A", "B"), adopted=0, pair_seq=2
+    )
     assert (await pair.b.update(nameserver1="10.0.0.53")).term == 2
     assert (pair.b.configuration.domain, pair.b.configuration.nameserver1) == ("lab.example", "10.0.0.53")
 
