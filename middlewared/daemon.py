@@ -230,7 +230,7 @@ class Daemon:
         )
         self._keep_state_right()
         self._announcer = Announcer(self._registry.announcements, self._dispatcher.ask, self._bus)
-        self._api = ApiServer(self._dispatcher, self._bus, boot)
+        self._api = ApiServer(self._dispatcher, self._bus, boot, files=self._dispatcher.downloads)
 
     def _keep_state_right(self) -> None:
         path = self._data / "state.db"

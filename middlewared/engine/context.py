@@ -111,6 +111,9 @@ class Around(Protocol):
     bus: Bus
     jobs: Jobs
     trail: Trail
+
+    def download(self, asked: Context, method: str, arguments: Sequence[object], filename: str) -> tuple[int, str]: ...
+
     new_id: Callable[[], str]
 
 
@@ -264,6 +267,9 @@ class Context:
 
     async def state_digest(self) -> tuple[int, str]:
         return await self._around.engine.state_digest()
+
+    def download(self, method: str, arguments: Sequence[object], filename: str) -> tuple[int, str]:
+        return self._around.download(self, method, arguments, filename)
 
     def methods(self) -> Sequence[Method]:
         return tuple(self._around.registry.methods.values())

@@ -29,6 +29,7 @@ import msgspec
 
 from middlewared.engine.bus import Bus
 from middlewared.engine.context import Context, Engine, JobContext, Trail, under
+from middlewared.engine.downloads import Downloads
 from middlewared.engine.jobs import Asked, Job, Jobs
 from middlewared.engine.registry import Registry
 from middlewared.kernel.errors import (
@@ -87,6 +88,7 @@ class Dispatcher:
         self.jobs = jobs
         self.trail = trail
         self.new_id = new_id
+        self.downloads = Downloads(new_id)
         self._deadline_s = deadline_s
         self._table = Table(registry.methods)
 
@@ -125,13 +127,7 @@ class Dispatcher:
 
     async def _carry_out(self, context: Context, call: Call, suspended: Callable[[], None]) -> object:
         method, session = context.method, context.client
-        try:
-            _authorise(method, session)
-            if method.kind == "write":
-                self.engine.gate_write()
-        except CallFailed as e:
-            context.note("refused", errno=e.errno, reason=e.reason)
-            raise
+        self._admit(context)
         if method.kind == "read" and not method.public and not self.engine.is_owner():
             context.note("read")
         args, kwargs = self.registry.parameters[method.name].bind(call.args, call.kwargs)
@@ -146,6 +142,16 @@ class Dispatcher:
             return done.value
         suspended()
         return await self._wait(context, running, first)
+
+    def _admit(self, context: Context) -> None:
+        """May this client call this method, on this controller, now? Raises CallFailed; a refusal is noted."""
+        try:
+            _authorise(context.method, context.client)
+            if context.method.kind == "write":
+                self.engine.gate_write()
+        except CallFailed as e:
+            context.note("refused", errno=e.errno, reason=e.reason)
+            raise
 
     async def _as_job(
         self, context: Context, args: list[object], kwargs: dict[str, object], suspended: Callable[[], None]
@@ -174,6 +180,17 @@ class Dispatcher:
             abortable=context.method.abortable,
         )
         return self.jobs.start(asked, lambda job: JobContext(self, context, job).run(args, kwargs))
+
+    def download(self, asked: Context, method: str, arguments: Sequence[object], filename: str) -> tuple[int, str]:
+        """Begin a job that gives a file, as the client that asked. Raises Refused, CallFailed."""
+        wanted = self.registry.methods.get(method)
+        if wanted is None or not wanted.gives_file:
+            raise Refused(("method", f"{method} gives no file"))
+        context = Context(self, asked.client, wanted, None)
+        self._admit(context)
+        args, kwargs = self.registry.parameters[method].bind(arguments, {})
+        started = self.begin(context, args, kwargs)
+        return started.id, self.downloads.offer(started, filename)
 
     async def _wait(self, context: Context, running: Coroutine[Any, Any, object], first: object) -> object:
         context.client.calls_waiting += 1

@@ -190,6 +190,13 @@ class Call(Protocol):
         """(applied seq, digest of every projected row)."""
         ...
 
+    def download(self, method: str, arguments: Sequence[object], filename: str) -> tuple[int, str]:
+        """Begin a job that gives a file, as this client. Returns its number and where the file can be fetched, once.
+
+        Raises Refused, CallFailed.
+        """
+        ...
+
     def methods(self) -> Sequence[Method]:
         """Every method that is loaded."""
         ...

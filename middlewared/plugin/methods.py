@@ -33,6 +33,8 @@ class Method:
     description: str = ""
     job: bool = False
     abortable: bool = False
+    gives_file: bool = False
+    """A job whose result has the `path` of a file that its client may fetch."""
 
 
 def command(
@@ -78,13 +80,14 @@ def job(
     takes: str | None = None,
     local_only: bool = False,
     abortable: bool = True,
+    gives_file: bool = False,
 ) -> Callable[[Handler], Method]:
     """Declare `async def handler(call: JobCall, ...)` as a method that may take long.
 
     Jobs of one method run one after the other. An abort cancels the handler where it waits.
     """
     declare = _declare(kind, name, roles, takes, False, local_only)
-    return lambda handler: replace(declare(handler), job=True, abortable=abortable)
+    return lambda handler: replace(declare(handler), job=True, abortable=abortable, gives_file=gives_file)
 
 
 def _declare(

@@ -22,6 +22,7 @@ import struct
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ from urllib.parse import urlsplit
 from aiohttp import WSMessage, WSMsgType, web
 
 from middlewared.config import BootFile
-from middlewared.kernel.errors import BadBootFile
+from middlewared.kernel.errors import BadBootFile, CallFailed
 from middlewared.protocol.session import Session
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,12 @@ class Notices(Protocol):
     def detach(self, session: Session) -> None: ...
 
 
+class Files(Protocol):
+    """What gives the files that jobs made: engine.downloads.Downloads."""
+
+    async def fetch(self, id_: int, token: str) -> tuple[Path, str]: ...
+
+
 class ApiServer:
     """The API on `boot.listen` and on `boot.api_socket`."""
 
@@ -68,7 +75,9 @@ class ApiServer:
         *,
         product: str = "middlewared",
         heartbeat_s: float = HEARTBEAT_S,
+        files: Files | None = None,
     ) -> None:
+        self._files = files
         self._answers = answers
         self._notices = notices
         self._boot = boot
@@ -83,6 +92,8 @@ class ApiServer:
         app.router.add_get(API_PATH, self._connect)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/", self._front_page)
+        if self._files is not None:
+            app.router.add_get(r"/_download/{id:\d{1,15}}", partial(self._download, self._files))
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_S)
         await self._runner.setup()
         try:
@@ -132,6 +143,15 @@ class ApiServer:
             self._notices.detach(connection.session)
             self._connections.discard(connection)
         return ws
+
+    async def _download(self, files: Files, request: web.Request) -> web.StreamResponse:
+        try:
+            path, name = await files.fetch(int(request.match_info["id"]), request.query.get("auth_token", ""))
+        except CallFailed as e:
+            status = {errno.ENOENT: 404, errno.EAGAIN: 503}.get(e.errno, 500)
+            return web.Response(status=status, text=e.reason + "\n", headers={"Cache-Control": "no-store"})
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+        return web.FileResponse(path, headers=headers)
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"alive": True})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from typing import Any
 
 from middlewared.kernel.errors import CallFailed
 from middlewared.plugin import Call, PeerCall, local, peer, query
@@ -47,6 +48,15 @@ async def job_wait(call: Call, id: int) -> object:  # noqa: A002
     raise CallFailed(errno.ETIMEDOUT, f"Job {id} is not over after {WAIT_S:g} s; wait again")
 
 
+@local("core.download")
+async def download(call: Call, method: str, args: list[Any], filename: str) -> tuple[int, str]:
+    """Begin a job that makes a file: its number, and where this controller gives the file under `filename`.
+
+    GET that address within five minutes, once. It answers when the job is over, 503 while it runs longer than a minute.
+    """
+    return call.download(method, args, filename)
+
+
 def _mine(call: Call) -> list[Mapping[str, object]]:
     return list(call.jobs.views(call.session.username, call.session.roles))
 
@@ -74,5 +84,5 @@ async def job_end(call: PeerCall, id: int) -> None:  # noqa: A002
     call.jobs.abort(id)
 
 
-METHODS = (get_jobs, job_abort, job_wait)
+METHODS = (get_jobs, job_abort, job_wait, download)
 PEER = (job_start, job_look, job_end)

@@ -6,7 +6,7 @@ from middlewared.kernel.upkeep import Saved
 from middlewared.plugin import JobCall, job
 
 
-@job("system.config.save", roles=("FULL_ADMIN",))
+@job("system.config.save", roles=("FULL_ADMIN",), gives_file=True)
 async def save(call: JobCall) -> Saved:
     """Save the configuration of this controller to an archive in `backup/` of its data directory; the newest ten stay.
 
