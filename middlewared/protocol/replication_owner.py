@@ -75,7 +75,6 @@ class Owner:
         self._follow: frames.Follow | None = None
         self._streaming = False
         self._reading: int | None = None
-        self._expected: bytes | None = None
         self._sent = log.tip
         self._silent_since: float | None = None
         self._silent = False
@@ -244,8 +243,6 @@ class Owner:
             return
         self._reading = None
         if not self._streaming:
-            if self._expected is not None and message.at.hash != self._expected:
-                raise Diverged(f"the two logs hold different records at seq {message.at.seq}")
             self._streaming = True
             self._sent = message.at
             self.line.send(frames.Match(self.term, message.at))
@@ -309,7 +306,8 @@ class Owner:
     # --- streaming ---
 
     def _serve(self) -> None:
-        """Find where the standby's log leaves this one; the read proves it by the hash, before MATCH is said.
+        """Find where the standby's log leaves this one. MATCH says it with the hash that is read here: the standby, not
+        this owner, stops where its own log contradicts it.
 
         Records follow the first ACK: the standby may have a tail to set aside first. It may also have records already
         that are still on their way to the disk here: it is not told to set those aside.
@@ -319,7 +317,6 @@ class Owner:
             return
         self._follow = None
         _, seq = frames.match_point(log.history, follow.history)
-        self._expected = frames.hash_at(follow.history, seq)
         self._streaming, self._reading = False, seq
         self._silent, self._silent_since = False, None
         self.acked = None

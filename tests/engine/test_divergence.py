@@ -10,10 +10,11 @@ import pytest
 from middlewared_plugins.network import configuration
 
 from middlewared.kernel.errors import CallFailed
-from middlewared.kernel.event import Record
+from middlewared.kernel.event import Record, Stamp, seal
 from middlewared.plugin import Command
 from middlewared.protocol import replication_values as values
 from middlewared.store import quarantine
+from middlewared.store.log import LogStore
 from tests.engine.pair import Controller, Pair, until
 
 BATCH = 1000
@@ -168,3 +169,39 @@ async def test_an_owner_that_halts_opens_nothing_and_says_why_to_the_other(tmp_p
         await pair.take_over(pair.b)
         await pair.b.opened()
         assert (await pair.b.update(domain="on.example")).durability == "single"
+
+
+def forge(directory: Path, count: int) -> None:
+    """As if the last record of this log had been another one, and `count` - 1 more had followed it; all well sealed."""
+    with LogStore.open(directory / "log.db") as log:
+        last = log.at(log.head().seq)
+        assert last is not None
+        before = log.at(last.seq - 1)
+        assert before is not None
+        at = log.cut(before.position, directory / "forged") and before.position
+        stamp = Stamp(term=last.term, origin=last.origin, actor="mallory", request_id="", wall_ns=0)
+        for number in range(count):
+            record = seal(configuration.Updated(domain=f"forged{number}.example"), at or before.position, stamp)
+            at = log.append([record])
+    for file in directory.glob("state.db*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_standby_whose_log_contradicts_the_owners_halts_and_the_owner_goes_on(
+    tmp_path: Path, count: int
+) -> None:
+    async with Pair(tmp_path) as pair:
+        await pair.in_sync()
+        await pair.a.update(domain="both.example")
+        await pair.equal()
+        await pair.restart("B", crash=lambda directory: forge(directory, count))
+        pair.b.stand(1)
+        head = pair.b.log.head()
+        pair.wire.connect()
+        await until(lambda: pair.b.replica.halted is not None)
+        assert pair.b.log.head() == head
+        assert not (pair.b.directory / "quarantine").exists()
+        assert pair.a.replica.halted is None
+        assert (await pair.a.update(domain="on.example")).durability == "single"
+        await until(lambda: pair.a.replica.line.refused == pair.b.replica.halted)
