@@ -85,6 +85,7 @@ class Repairer:
         self._resume = resume
         self._thread = threads("repair")
         self._ended = False
+        self._busy = asyncio.Lock()
         snapshot.clear(path)
 
     def close(self) -> None:
@@ -98,38 +99,53 @@ class Repairer:
 
     async def refold(self, seq: int, wanted: str) -> None:
         """Refold -> Refolded."""
+        async with self._busy:
+            digest, repaired = await self._refold(seq, wanted)
+        self._feed(values.Refolded(seq, digest, repaired))
+
+    async def _refold(self, seq: int, wanted: str) -> tuple[str, bool]:
+        takes = self._state.takes
         try:
             beside = await self._run(self._beside, None)
             digest = await self._run(beside.to, seq, self._go_on)
-            repaired = digest == wanted and await self._take_over(beside, seq, "log")
+            repaired = digest == wanted and await self._take_over(beside, takes, seq, "log")
             if not repaired:
                 await self._run(beside.drop)
         except MiddlewareError as e:
             log.error("event=state_not_refolded why=%r", str(e))
-            digest, repaired = "", False
-        self._feed(values.Refolded(seq, digest, repaired))
+            return "", False
+        return digest, repaired
 
     async def fetch(self) -> None:
         """FetchSnapshot -> SnapshotInstalled, SnapshotRefused or SnapshotNotFetched."""
-        try:
-            got = await self._pull()
-            if isinstance(got, str):
-                self._feed(values.SnapshotNotFetched(got))
-                return
-            why = await self._why_refused(got)
-            if why is None:
-                beside = await self._run(self._beside, self._partial)
-                if beside.digest != got.digest:
-                    why = f"its rows give the digest {beside.digest}, not {got.digest}"
-                elif not await self._take_over(beside, got.seq, "snapshot"):
-                    why = "the log was cut meanwhile, or this controller owns now"
-                if why is not None:
-                    await self._run(beside.drop)
-        except MiddlewareError as e:
-            why = str(e)
+        async with self._busy:
+            try:
+                got = await self._pull()
+                why = await self._put_in_place(got) if isinstance(got, Manifest) else None
+            except MiddlewareError as e:
+                got = why = str(e)
         if why is not None:
             log.error("event=snapshot_refused why=%r", why)
-        self._feed(values.SnapshotInstalled() if why is None else values.SnapshotRefused(why))
+            self._feed(values.SnapshotRefused(why))
+        elif isinstance(got, str):
+            self._feed(values.SnapshotNotFetched(got))
+        else:
+            self._feed(values.SnapshotInstalled())
+
+    async def _put_in_place(self, got: Manifest) -> str | None:
+        """Install what was fetched; why not, where it may not be."""
+        takes = self._state.takes
+        why = await self._why_refused(got)
+        if why is not None:
+            return why
+        beside = await self._run(self._beside, self._partial)
+        if beside.digest != got.digest:
+            why = f"its rows give the digest {beside.digest}, not {got.digest}"
+        elif not await self._take_over(beside, takes, got.seq, "snapshot"):
+            why = "the log was cut meanwhile, or this controller owns now"
+        if why is not None:
+            await self._run(beside.drop)
+        return why
 
     # --- taking over ---
 
@@ -137,10 +153,12 @@ class Repairer:
         nouns = self._registry.nouns.values()
         return snapshot.Beside(self._log, self._path, self._registry.catalogue, nouns, copy)
 
-    async def _take_over(self, beside: snapshot.Beside, seq: int, source: str) -> bool:
-        """Catch up with what is applied, and take its place. False where the log was cut, or the role changed."""
+    async def _take_over(self, beside: snapshot.Beside, takes: int, seq: int, source: str) -> bool:
+        """Catch up with what is applied, and take its place. False where the role changed, or the log was cut.
+
+        takes: how often the state had been taken over when `beside` was begun.
+        """
         state = self._state
-        takes = state.takes
         for _ in range(ROUNDS):
             await self._run(beside.to, state.applied.seq, self._go_on)
             if state.applied.seq - beside.at.seq <= NEAR:

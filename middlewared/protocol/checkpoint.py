@@ -50,6 +50,7 @@ class Agreement:
         self._there: dict[int, str] = {}
         self._said = 0
         self._due_at: float | None = None
+        self._heard = (0, "")
 
     # --- both ---
 
@@ -78,7 +79,7 @@ class Agreement:
 
     def line_down(self) -> None:
         self._there.clear()
-        self.answer = (0, "")
+        self.answer = self._heard = (0, "")
         self._due_at = None
 
     def forget_here(self) -> None:
@@ -115,8 +116,16 @@ class Agreement:
         self._said = max(self._said, seq)
         self._due_at = now + IDLE_S
 
-    def answered(self, seq: int) -> None:
-        if seq >= self._said:
+    def answered(self, seq: int, digest: str, now: float) -> None:
+        """What the peer's ACK says; each says the last answer again."""
+        if not seq or (seq, digest) == self._heard:
+            return
+        self._heard = seq, digest
+        differed = self.differs is not None
+        if self.there(seq, digest) is Verdict.DIFFERENT or differed:
+            # It repairs itself; whether it has, and whether that holds, is asked soon.
+            self.followed(now)
+        elif seq >= self._said:
             self._due_at = None
 
     def due(self, now: float) -> bool:

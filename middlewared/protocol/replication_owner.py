@@ -21,7 +21,7 @@ from middlewared.kernel.errors import Diverged
 from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node, PairRecord, other
 from middlewared.protocol import replication_frames as frames
-from middlewared.protocol.checkpoint import Agreement, Verdict
+from middlewared.protocol.checkpoint import Agreement
 from middlewared.protocol.lag import Lag
 from middlewared.protocol.replication_log import Line, LogEnds
 from middlewared.protocol.replication_values import (
@@ -65,7 +65,6 @@ class Owner:
         self.acked: Position | None = None
         self.peer_applied_seq = 0
         self.peer_blocked = ""
-        self._answer = (0, "")
         self.lag = Lag()
         self.lag.made(log.tip.seq, now)
         # opening
@@ -186,7 +185,6 @@ class Owner:
         self._silent_since = None
         self.acked = None
         self.peer_blocked = ""
-        self._answer = (0, "")
         self._patience_until = 0.0
 
     def got(self, frame: frames.Frame, now: float) -> None:
@@ -209,7 +207,7 @@ class Owner:
                 self.acked = frame.head
                 self.peer_applied_seq, self.peer_blocked = frame.applied_seq, frame.blocked
                 self.lag.reached(frame.applied_seq)
-                self._answered(frame, now)
+                self.agreement.answered(frame.digest_seq, frame.digest, now)
 
     def propose(self, records: tuple[Record, ...], now: float) -> None:
         live = self.acked is not None and self._reading is None and self._sent == self.log.tip
@@ -284,18 +282,6 @@ class Owner:
     def applied(self, now: float) -> None:
         if self._compares():
             self.agreement.applied(self.log.applied_seq, now)
-
-    def _answered(self, ack: frames.Ack, now: float) -> None:
-        if not ack.digest_seq or (ack.digest_seq, ack.digest) == self._answer:
-            return
-        self._answer = ack.digest_seq, ack.digest
-        differed = self.agreement.differs is not None
-        verdict = self.agreement.there(ack.digest_seq, ack.digest)
-        if differed or verdict is Verdict.DIFFERENT:
-            # It repairs itself; whether it has, and whether that holds, is asked soon.
-            self.agreement.followed(now)
-        else:
-            self.agreement.answered(ack.digest_seq)
 
     def digested(self, message: Digested, now: float) -> None:
         self.agreement.here(message.seq, message.digest)

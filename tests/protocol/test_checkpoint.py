@@ -73,8 +73,9 @@ def test_a_peer_that_follows_is_asked_soon_and_a_change_is_compared_within_the_i
     assert agreement.deadline() == 10.0 + FIRST_S
     assert not agreement.due(10.5)
     assert agreement.due(11.0)
+    agreement.here(7, "x")
     agreement.said(7, 11.0)
-    agreement.answered(7)
+    agreement.answered(7, "x", 11.0)
     assert agreement.deadline() is None
     agreement.applied(7, 12.0)
     assert agreement.deadline() is None
@@ -85,6 +86,22 @@ def test_a_peer_that_follows_is_asked_soon_and_a_change_is_compared_within_the_i
 
 def test_a_digest_that_was_not_answered_is_asked_for_again(agreement: Agreement) -> None:
     agreement.said(300, 10.0)
-    agreement.answered(256)
+    agreement.answered(256, "x", 10.0)
+    agreement.answered(0, "", 10.0)
     assert agreement.due(10.0 + IDLE_S)
     assert agreement.deadline() == 10.0 + 2 * IDLE_S
+
+
+def test_a_peer_that_differs_is_asked_again_soon_until_it_has_been_equal_twice(agreement: Agreement) -> None:
+    agreement.here(256, "x")
+    agreement.said(256, 10.0)
+    agreement.answered(256, "y", 10.0)
+    assert agreement.deadline() == 10.0 + FIRST_S
+    agreement.answered(256, "y", 10.5)
+    agreement.answered(256, "x", 10.6)
+    assert agreement.differs is None
+    assert agreement.due(10.0 + FIRST_S)
+    agreement.here(260, "z")
+    agreement.said(260, 11.1)
+    agreement.answered(260, "z", 11.2)
+    assert agreement.deadline() is None
