@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.event import Headline, Position
 from middlewared.protocol import rpc
 from middlewared.protocol.session import Session
-from middlewared.protocol.subscription import SPAN, Cursor, Subscription, Told, change
+from middlewared.protocol.subscription import SPAN, Cursor, Subscription, change
 
 log = logging.getLogger(__name__)
+
+STRIDE_MAX = 8 * SPAN
 
 
 class Log(Protocol):
@@ -46,6 +48,7 @@ class Replay:
         self._session = session
         self._log = log
         self._room = asyncio.Event()
+        self._stride = SPAN
         self._task: asyncio.Task[None] | None = None
 
     def go_on(self) -> None:
@@ -74,7 +77,7 @@ class Replay:
 
     async def _step(self, subscription: Subscription) -> None:
         after = subscription.at
-        upto = min(after.seq + SPAN, self._log.applied().seq)
+        upto = min(after.seq + self._stride, self._log.applied().seq)
         try:
             found = await self._log.headlines(after.seq, upto) if upto > after.seq else []
         except MiddlewareError as e:
@@ -84,10 +87,20 @@ class Replay:
         if upto > after.seq and not found:
             self._session.end_one(subscription, subscription.why_cut(after.seq))
             return
-        end = Cursor(found[-1].seq, found[-1].term) if found else after
-        changes = [self._told(line, noun) for line in found if (noun := self._log.noun_of(line.kind)) is not None]
+        changes, end = self._heard(subscription, found)
+        # Where little is for it, more is read at a time: a collection that changes seldom may have a long log to cross.
+        self._stride = min(2 * self._stride, STRIDE_MAX) if len(changes) < SPAN // 4 else SPAN
         self._session.replayed(subscription, changes, end, self._log.applied().seq)
 
-    def _told(self, line: Headline, noun: str) -> Told:
-        frame = change(noun, fields={"kind": line.kind}, seq=line.seq, term=line.term)
-        return Told(noun, frame)
+    def _heard(self, subscription: Subscription, found: Sequence[Headline]) -> tuple[list[bytes], Cursor]:
+        """The changes that are for it, SPAN at most, and the record up to which they were looked for."""
+        changes: list[bytes] = []
+        end = subscription.at
+        for line in found:
+            noun = self._log.noun_of(line.kind)
+            end = Cursor(line.seq, line.term)
+            if noun is not None and subscription.hears(noun):
+                changes.append(change(noun, fields={"kind": line.kind}, seq=line.seq, term=line.term))
+                if len(changes) == SPAN:
+                    break
+        return changes, end

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from middlewared.kernel.errors import CallFailed
 from middlewared.protocol import rpc
-from middlewared.protocol.subscription import BEGINNING, OUTBOX_LIMIT, SPAN, Cursor, Subscription, Told
+from middlewared.protocol.subscription import BEGINNING, OUTBOX_LIMIT, SPAN, Cursor, Subscription
 
 SUBSCRIPTION_LIMIT = 100
 CALLS_LIMIT = 20
@@ -164,12 +164,11 @@ class Session:
         """Whether a span of a replay may be queued; otherwise `on_room` is called when it may."""
         return len(self.outbox) <= SPAN
 
-    def replayed(self, subscription: Subscription, changes: Sequence[Told], upto: Cursor, applied: int) -> None:
-        """Queue the changes of one span that are for `subscription`. upto: the span's end. applied: seq, now."""
+    def replayed(self, subscription: Subscription, changes: Sequence[bytes], upto: Cursor, applied: int) -> None:
+        """Queue the changes of one span, which are for `subscription`. upto: the span's end. applied: seq, now."""
         if self._subscriptions.get(subscription.id) is not subscription:
             return
-        heard = (change.frame for change in changes if subscription.hears(change.collection))
-        self.outbox.extend(rpc.addressed(frame, subscription.id) for frame in heard)
+        self.outbox.extend(rpc.addressed(frame, subscription.id) for frame in changes)
         subscription.at = upto
         subscription.replaying = upto.seq < applied
 

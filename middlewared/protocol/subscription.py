@@ -25,7 +25,7 @@ from middlewared.protocol import rpc
 
 OUTBOX_LIMIT = 1000
 SPAN = OUTBOX_LIMIT // 4
-"""How many records are looked at in one step of a replay, and how full the outbox may be before it."""
+"""How many changes one step of a replay may queue, and how full the outbox may be before it."""
 
 
 class Cursor(NamedTuple):
@@ -36,13 +36,6 @@ class Cursor(NamedTuple):
 
 
 BEGINNING = Cursor(0, 0)
-
-
-class Told(NamedTuple):
-    """A change that comes from the log, ready to send."""
-
-    collection: str
-    frame: bytes
 
 
 def change(

@@ -97,6 +97,15 @@ async def test_several_replays_of_one_connection_all_come_to_the_present() -> No
     assert list(by_id.values()) == [list(range(1, 601)), list(range(901, 1201)), list(range(1101, 1201))]
 
 
+async def test_only_the_collection_that_was_asked_for_is_replayed_however_rare_it_is() -> None:
+    world = World()
+    for _ in range(3):
+        world.commit("pool", 7000)
+        world.commit("user", 300)
+    await world.bus.subscribe(world.client, "user", addressed=True, since=0)
+    assert await world.read_until(21900) == [seq for first in (7001, 14301, 21601) for seq in range(first, first + 300)]
+
+
 async def test_a_subscription_without_since_begins_at_the_present() -> None:
     world = World()
     world.commit(n=3)
