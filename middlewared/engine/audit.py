@@ -68,6 +68,7 @@ class AuditTrail:
         self._registry = registry
         self._clock = clock
         self._thread = threads("audit.db")
+        self._walks = threads("log.db audit")
         self._waiting: dict[tuple[object, ...], Note] = {}
         self._lost = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -115,7 +116,7 @@ class AuditTrail:
         applied = self._history().seq
         below = applied + 1 if before is None else min(before, applied + 1)
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._thread, self._events.sought, wanted, below, limit)
+        found = await loop.run_in_executor(self._walks, self._events.sought, wanted, below, limit)
         until = loop.time() + STATES_S
         # Forwards: each search for a state goes on from where the one before ended.
         shown = [await self._shown(record, until - loop.time()) for record in reversed(found)]
@@ -136,6 +137,7 @@ class AuditTrail:
         await self.flush()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
         self._thread.shutdown()
+        self._walks.shutdown(cancel_futures=True)
 
     def _write(self) -> None:
         self._timer = None

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from middlewared.engine.bus import Bus
-from middlewared.engine.context import Context, Engine, JobContext, Trail, under
+from middlewared.engine.context import Context, Engine, JobContext, Trail, is_uuid, under
 from middlewared.engine.downloads import Downloads
 from middlewared.engine.jobs import Asked, Job, Jobs
 from middlewared.engine.registry import Registry
@@ -176,7 +176,8 @@ class Dispatcher:
             arguments=self.registry.parameters[context.method.name].without_secrets(args, kwargs),
             username=context.actor,
             origin=context.session.origin,
-            message_id="" if context.call_id is None else str(context.call_id),
+            message_id=context.call_id,
+            unique=is_uuid(context.call_id),
             abortable=context.method.abortable,
         )
         return self.jobs.start(asked, lambda job: JobContext(self, context, job).run(args, kwargs))

@@ -41,13 +41,17 @@ State = Literal["WAITING", "RUNNING", "SUCCESS", "FAILED", "ABORTED"]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job is about. username: who started it, origin: from where; message_id: of the call, "" if it has none."""
+    """What a job is about. username: who started it, origin: from where.
+
+    message_id: of the call, None if it has none. unique: no other call has it, so one that comes again is the same.
+    """
 
     method: str
     arguments: Sequence[object]
     username: str
     origin: str
-    message_id: str
+    message_id: rpc.Id
+    unique: bool
     abortable: bool
 
 
@@ -71,7 +75,7 @@ class Job:
     def __init__(self, id_: int, asked: Asked, wall_ns: Callable[[], int], tell: Callable[[Job, bool], None]) -> None:
         self.id = id_
         self.asked = asked
-        self.message_ids = [asked.message_id] if asked.message_id else []
+        self.message_ids = [] if asked.message_id is None else [asked.message_id]
         self.state: State = "WAITING"
         self.percent: float = 0
         self.description = ""
@@ -178,7 +182,7 @@ class Jobs:
         self._last_id = 0
 
     def start(self, asked: Asked, work: Callable[[Job], Awaitable[object]]) -> Job:
-        """Begin a job; a call that comes again under the same id joins the one that it began. Raises CallFailed."""
+        """Begin a job; a call that comes again under its unique id joins the one that it began. Raises CallFailed."""
         known = self._of_message(asked)
         if known is not None:
             return known
@@ -252,7 +256,7 @@ class Jobs:
             del self._jobs[id_]
 
     def _of_message(self, asked: Asked) -> Job | None:
-        if not asked.message_id:
+        if not asked.unique:
             return None
         for job in self._jobs.values():
             same = (job.asked.method, job.asked.username) == (asked.method, asked.username)

@@ -14,6 +14,7 @@ configuration, not an identity.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -97,8 +98,13 @@ def save(
     into = data / "backup"
     making = into / ".making"
     try:
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(mode=0o700, parents=True)
+        into.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _alone(into)
+    except OSError as e:
+        raise PortFailed("save the configuration", f"{e.filename or into}: {e.strerror or e}") from None
+    try:
+        shutil.rmtree(making, ignore_errors=True)  # Left by one that was killed.
+        making.mkdir(mode=0o700)
         half = _room_for(data, floor)
         manifest = _copy(data, making, about, list(nouns), format_of, lambda done: progress(min(done, half), 2 * half))
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -113,7 +119,19 @@ def save(
         raise PortFailed("save the configuration", f"{e.filename or into}: {e.strerror or e}") from None
     finally:
         shutil.rmtree(making, ignore_errors=True)
+        os.close(lock)
     return Saved(path=str(path), size=size, sha256=sha256, seq=manifest.seq, digest=manifest.state.digest)
+
+
+def _alone(into: Path) -> int:
+    """The lock on the directory, until it is closed. Raises PortFailed where another process has it, OSError."""
+    lock = os.open(into, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise PortFailed("save the configuration", "another backup is being made") from None
+    return lock
 
 
 def _room_for(data: Path, floor: int) -> int:

@@ -245,6 +245,13 @@ async def test_a_call_that_comes_again_under_its_id_joins_the_job_that_it_began(
     assert len(world.answers.jobs.views("root", frozenset())) == 1
 
 
+async def test_a_call_under_an_id_that_others_may_have_too_begins_a_job_of_its_own(world: World) -> None:
+    gate.open.set()
+    first = await world.call(world.client(), "test.work", 1, id="1")
+    again = await world.call(world.client(), "test.work", 2, id="1")
+    assert (first["result"]["n"], again["result"]["n"]) == (1, 2)
+
+
 async def test_a_job_goes_on_as_who_began_it_when_its_client_goes(world: World) -> None:
     client = world.client("eva", "WORK")
     running = asyncio.create_task(world.call(client, "test.work", 7))

@@ -83,3 +83,12 @@ def test_without_room_nothing_is_made(data: Path) -> None:
     with pytest.raises(PortFailed, match="free space"):
         save(data, floor=2**60)
     assert list((data / "backup").iterdir()) == []
+
+
+def test_one_backup_is_made_at_a_time(data: Path) -> None:
+    def again(*_: int) -> None:
+        with pytest.raises(PortFailed, match="another backup is being made"):
+            save(data)
+
+    made = backup.save(data, ABOUT, [], lambda _: 2, 0, again)
+    assert list((data / "backup").iterdir()) == [Path(made.path)]
