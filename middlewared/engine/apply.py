@@ -28,7 +28,7 @@ from middlewared.engine.outside import Log, Projections, Threads, one_thread
 from middlewared.engine.registry import Registry
 from middlewared.engine.requests import Requests
 from middlewared.kernel.digest import CHECKPOINT_EVENTS
-from middlewared.kernel.errors import LogDamaged, MiddlewareError, NoRole
+from middlewared.kernel.errors import MiddlewareError, NoRole
 from middlewared.kernel.event import FIRST_FORMAT, START, Event, Position, Record, UnknownKind
 from middlewared.kernel.outcomes import Outcomes
 from middlewared.kernel.secret import Sealed
@@ -337,7 +337,7 @@ class CommittedState:
         """The outcomes up to record `applied_seq`, and up to which record state.db has their rows."""
         try:
             found = self._store.outcomes()
-        except LogDamaged as e:
+        except MiddlewareError as e:
             log.error("event=outcomes_unreadable why=%r", str(e))
         else:
             if found.seq == applied_seq:

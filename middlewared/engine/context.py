@@ -2,7 +2,8 @@
 
 A write that comes again under its request id is run again, but looks at the states that the first one saw: before its
 command what they were when that was decided, after it what they were when it was committed. So it says what the first
-said, whatever has changed since; the engine answers its command with the first one's outcome.
+said, whatever has changed since; the engine answers its command with the first one's outcome. What it asks of other
+plugins, and of this controller, is of this moment.
 """
 
 from __future__ import annotations
