@@ -101,17 +101,20 @@ class Discard(Command, frozen=True, kw_only=True):
 
 class Added(Event, frozen=True, kw_only=True):
     kind: ClassVar[str] = "failover.quarantine.added"
+    since_format: ClassVar[tuple[int, ...]] = (2,)
     tail: Tail
 
 
 class Reapplied(Event, frozen=True, kw_only=True):
     kind: ClassVar[str] = "failover.quarantine.reapplied"
+    since_format: ClassVar[tuple[int, ...]] = (2,)
     id: str
     result: Result
 
 
 class Discarded(Event, frozen=True, kw_only=True):
     kind: ClassVar[str] = "failover.quarantine.discarded"
+    since_format: ClassVar[tuple[int, ...]] = (2,)
     id: str
     reason: str
 
