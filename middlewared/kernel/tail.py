@@ -17,9 +17,10 @@ NAMES_LIMIT = 64
 class Tail(msgspec.Struct, frozen=True, kw_only=True):
     """node: the controller whose log it was. digest: SHA-256 of its quarantine file. first, last: seqs; n: records.
 
-    answered: how many of them somebody was told to be done, at level single; None where it was not noted. A record that
-    was answered at level pair is never cut. at_ns: when it was cut; since_ns, until_ns: of the first and last record.
-    Times are of wall clocks, for display. kinds: how many events of each.
+    answered: of how many it is known that somebody was told ok, at level single; None where it was not noted. Of the
+    last moments before a power loss it may not be known. A record that was answered at level pair is never cut.
+    at_ns: when it was cut; since_ns, until_ns: of the first and last record; of wall clocks, for display. kinds: how many
+    events of each.
     """
 
     node: Node

@@ -40,7 +40,8 @@ When = dict[str, int]
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """A tail in quarantine. node: the controller that has its file.
 
-    first, last: seqs; count: events, of which `answered` were answered to somebody, at level single (null: not known).
+    first, last: seqs; count: events, of which `answered` are known to have been answered to somebody, at level single
+    (null: not known at all).
     at: when it was cut; since, until: of its first and last event; times are {"$date": ms since 1970, UTC}.
     noted: whether both controllers know of it. reason: why it was discarded. result: of reapplying it.
     """
