@@ -320,7 +320,7 @@ async def test_it_serves_on_its_socket_without_fenced_and_ends_in_good_order(tmp
     try:
         socket = tmp_path / "middlewared.sock"
         await until(lambda: socket.exists() or started.poll() is not None)
-        async with Client(f"ws+unix://{socket}") as client:
+        async with Client(f"ws+unix://{socket}", patience_s=5.0) as client:
             assert await client.call("core.ping") == "pong"
             assert await client.call("failover.status") == "ELECTING"
             assert await client.call("system.ready") is False
