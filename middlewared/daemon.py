@@ -326,6 +326,7 @@ class Daemon:
     def _changed(self, changes: list[Change]) -> None:
         """After a commit: effects, subscribers."""
         self._reconciler.changed({change.noun for change in changes if change.noun is not None})
+        self._bus.applied(changes[0].record.seq, changes[-1].record.seq)
         for change in changes:
             if change.noun is not None:
                 self._bus.committed(change.noun, change.record.kind, Cursor(change.record.seq, change.record.term))

@@ -29,6 +29,7 @@ class Bus:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._sessions: dict[Session, Replay] = {}
+        self._told_seq = log.applied().seq
 
     def attach(self, session: Session, wake: Wake) -> None:
         """Tell `session` from now on; `wake` is called when its outbox has something."""
@@ -67,6 +68,19 @@ class Bus:
             self._sessions[session].go_on()
         return made
 
+    def applied(self, first: int, last: int) -> None:
+        """The records from `first` to `last` were applied, and `committed` tells of each that changes a noun.
+
+        A state that was taken over from the other controller may be ahead of the one before: what lies between was
+        told to nobody, and is in the log.
+        """
+        if first > self._told_seq + 1:
+            for session, replay in self._sessions.items():
+                session.missed(self._log.has_noun)
+                replay.go_on()
+                replay.wake()
+        self._told_seq = last
+
     def committed(self, noun: str, kind: str, at: Cursor) -> None:
         """An event of `noun` was committed and applied."""
         frame = change(noun, fields={"kind": kind}, seq=at.seq, term=at.term)
@@ -93,6 +107,7 @@ class Bus:
 
     def cut(self, after: int) -> None:
         """Applied records after `after` were cut from the log: who heard of them, or of what follows, is told."""
+        self._told_seq = after
         for session, replay in self._sessions.items():
             session.cut(after, self._log.has_noun)
             replay.wake()

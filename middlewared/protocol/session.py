@@ -120,6 +120,13 @@ class Session:
         concerned = [s for s in self._subscriptions.values() if s.name == "*" or from_log(s.name)]
         self._end_all(concerned, lambda subscription: subscription.why_cut(after))
 
+    def missed(self, from_log: Callable[[str], bool]) -> None:
+        """Records were applied that nobody was told of: a replay brings there whom it can, the others are told."""
+        live = [s for s in self._subscriptions.values() if not s.replaying and (s.name == "*" or from_log(s.name))]
+        for subscription in live:
+            subscription.replaying = subscription.addressed
+        self._end_all([s for s in live if not s.addressed], Subscription.why_missed)
+
     def take(self) -> bytes:
         """The next frame to send; there must be one in the outbox."""
         frame = self.outbox.popleft()

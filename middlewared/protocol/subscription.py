@@ -9,6 +9,7 @@
     a span reaches what is applied   LIVE, in the same turn, so no change falls between, and none comes twice
     the outbox is full               ended: it is told where to go on (`resume_at`)
     applied records are cut          ended: what it heard of them is not so
+    records were told to nobody      REPLAYING again, if its notices carry its id; else ended, and told where to go on
 
 A record is named by its seq and its term. A seq alone is not enough: after a cut another record stands there.
 
@@ -70,12 +71,16 @@ class Subscription:
 
     def why_behind(self) -> rpc.Detail:
         """Too much waits for it. What follows `since` is in the log, and can be asked for."""
+        return self._resume(f"The client is {OUTBOX_LIMIT} notifications behind")
+
+    def why_missed(self) -> rpc.Detail:
+        """This controller took over another state than it had told of."""
+        return self._resume("This controller was brought up to date without telling of each change")
+
+    def _resume(self, why: str) -> rpc.Detail:
         extra = {"resume": True, "since": self.at.seq, "term": self.at.term}
-        reason = (
-            f"The client is {OUTBOX_LIMIT} notifications behind; subscribe again since {self.at.seq}. "
-            "What is not in the log cannot be told again: ask for the present state"
-        )
-        return rpc.detail(errno.ENOBUFS, reason, extra)
+        what = "What is not in the log cannot be told again: ask for the present state"
+        return rpc.detail(errno.ENOBUFS, f"{why}; subscribe again since {self.at.seq}. {what}", extra)
 
     def why_cut(self, after: int) -> rpc.Detail:
         """Records after `after` that were told as committed are not in the log any more."""

@@ -136,6 +136,27 @@ async def test_a_record_of_another_term_than_the_client_saw_is_refused() -> None
         await world.bus.subscribe(world.client, "user", addressed=True, since=2, term=4)
 
 
+async def test_records_that_were_applied_without_a_word_are_replayed_or_their_beginning_is_told() -> None:
+    world = World()
+    world.commit(n=3)
+    world.bus.applied(1, 3)
+    live = await world.bus.subscribe(world.client, "user", addressed=True)
+    await world.bus.subscribe(world.client, "user", addressed=False)
+    for _ in range(4):
+        world.log.append("user.changed")  # A state was taken over: nobody was told of these.
+    world.bus.applied(8, 8)
+    world.commit()
+    assert live.replaying
+    got: list[dict[str, Any]] = []
+    while live.replaying:
+        await asyncio.sleep(0)
+        got += world.read()
+    got += world.read()
+    assert [p["seq"] for p in got if p.get("subscription") == live.id] == [4, 5, 6, 7, 8]
+    [told] = [p["error"]["extra"] for p in got if "error" in p]
+    assert told == {"resume": True, "since": 3, "term": 1}
+
+
 async def test_a_cut_ends_every_subscription_to_the_log_and_a_span_that_was_being_read() -> None:
     world = World()
     world.commit(n=1000)
