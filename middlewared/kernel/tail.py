@@ -19,8 +19,8 @@ class Tail(msgspec.Struct, frozen=True, kw_only=True):
 
     answered: of how many it is known that somebody was told ok, at level single; None where it was not noted. Of the
     last moments before a power loss it may not be known. A record that was answered at level pair is never cut.
-    at_ns: when it was cut; since_ns, until_ns: of the first and last record; of wall clocks, for display. kinds: how many
-    events of each.
+    at_ns: when it was cut; since_ns, until_ns: of the first and last record; of wall clocks, for display.
+    kinds: how many events of each.
     """
 
     node: Node
