@@ -14,8 +14,11 @@ from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.network import configuration, vip
 from middlewared_plugins.network import plugin as network
 
+from middlewared.engine.peer import Peer
 from middlewared.engine.registry import Registry
 from middlewared.kernel.digest import CHECKPOINT_EVENTS
+from middlewared.protocol import replication_frames as frames
+from middlewared.protocol.peer_calls import FEATURE, Answer, Ask
 from middlewared.protocol.repair import Stage
 from middlewared.shell.clock import SystemClock
 from tests.engine.pair import Controller, Pair, until
@@ -137,6 +140,45 @@ async def test_a_snapshot_whose_bytes_changed_on_the_way_is_refused_and_asked_fo
     assert "event=snapshot_refused why='its bytes are not those that were sent'" in caplog.text
     assert bad.asked.count("snapshot.take") == 2
     await pair.equal()
+
+
+async def test_a_snapshot_comes_as_questions_over_the_line_and_goes_on_after_a_break(pair: Pair) -> None:
+    bad = await pair.restart("B", moody(lambda event: event.domain == "d2.example"))
+    here, there = Peer(SystemClock()), Peer(SystemClock())
+    there.answer_by(pair.a.snapshots.answer)
+    breaks = iter([True])
+
+    def to_there(frame: Ask | Answer) -> None:
+        carry(there, frame)
+
+    def to_here(frame: Ask | Answer) -> None:
+        carry(here, frame)
+
+    def connect() -> None:
+        here.line_up(to_there, frozenset({FEATURE}))
+        there.line_up(to_here, frozenset({FEATURE}))
+
+    async def ask(method: str, params: Sequence[object]) -> object:
+        if method == "snapshot.read" and next(breaks, False):
+            here.line_down(to_there)
+            there.line_down(to_here)
+            asyncio.get_running_loop().call_later(0.1, connect)
+        return await here.ask(method, *params, timeout_s=2.0)
+
+    bad.peer = ask
+    connect()
+    bad.stand(1)
+    pair.wire.connect()
+    await fill(pair.a, CHECKPOINT_EVENTS)
+    await until(lambda: bad.replica.repair.stage is Stage.SNAPSHOT_TRIED)
+    assert bad.asked[:3] == ["snapshot.take", "snapshot.read", "snapshot.read"]
+    assert bad.configuration == pair.a.configuration
+
+
+def carry(end: Peer, frame: Ask | Answer) -> None:
+    carried = frames.decode(frames.encode(frame))
+    assert isinstance(carried, Ask | Answer)
+    asyncio.get_running_loop().call_soon(end.got, carried)
 
 
 async def test_builds_of_different_shapes_are_not_compared(pair: Pair) -> None:
