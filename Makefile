@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 CODE := middlewared typings/middlewared_plugins typings/middlewared_migrations tests bench
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-full crash check bench campaign upgrade-test clean
+.PHONY: help setup run test test-full sim sim-mutants crash check bench campaign upgrade-test clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -31,6 +31,12 @@ test: setup  ## run every test that takes no long time
 
 test-full: setup  ## run every test
 	@$(BIN)/pytest --full
+
+sim: setup  ## the pair under simulated faults: SEEDS=, FIRST=
+	@$(BIN)/python -m middlewared.sim --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0) --processes 2
+
+sim-mutants: setup  ## seeded bugs, each of which the simulator must find
+	@$(BIN)/python -m middlewared.sim.mutants
 
 crash: setup  ## open what a crash leaves, at every point of the workloads of tests/crash
 	@$(BIN)/python -m tests.crash

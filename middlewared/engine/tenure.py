@@ -93,6 +93,9 @@ class Tenure:
         if self._floor is None:
             self._floor = standing.term
             self._begin()
+        elif self._replicator.replica.term > standing.term:
+            # The peer tried for a higher term and told of it. Whether it got it or not: nothing more is opened in ours.
+            self._begin()
         elif standing.term > max(self._floor, self._replicator.replica.log.head.term):
             # fenced may say the present term once more before it says the one that was asked for.
             if self._forced_above is not None and standing.term > self._forced_above:

@@ -85,7 +85,7 @@ class Owner:
         self._unwritten = not tenure.alone
         self._maybe: frozenset[Node] = frozenset({self.peer}) if self._unwritten else frozenset()
         self._asked: tuple[int, frozenset[Node]] | None = None
-        self._asks = 0
+        self._asks = tenure.term << 20  # an answer to the owner of an earlier term is none to this one
         self._retry_at: float | None = None
         self._begin(tenure, now)
 

@@ -1,20 +1,26 @@
-"""A shared disk in memory: the port `Voter` over kernel/register.py, with a cable that can be pulled."""
+"""A shared disk in memory: the port `Voter` over kernel/register.py, through a cable that can be pulled or be slow."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Register, Silent
+from middlewared.sim.loop import Loop
+from middlewared.sim.network import Path
+from middlewared.sim.timeline import Timeline
 
 Change = tuple[Register, Granted | Denied]
+T = TypeVar("T")
 
 
 class Disk:
-    """The register itself; every controller's SimVoter on it sees the same one."""
+    """The register itself; every controller's voter on it sees the same one. dead: nobody is answered."""
 
     def __init__(self) -> None:
         self.register = Register()
+        self.dead = False
 
 
 class SimVoter:
@@ -30,33 +36,79 @@ class SimVoter:
         self._node = node
 
     async def read(self) -> Holding | Silent:
-        return self._silent() or self._disk.register.holding
+        return await self._ask(lambda: self._disk.register.holding)
 
     async def claim(self, node: Node, term: int, over: Holding) -> Answer:
-        return self._change(node, lambda register: register.claim(node, term, over))
+        return await self._change(node, lambda register: register.claim(node, term, over))
 
     async def release(self, node: Node, term: int) -> Answer:
-        return self._change(node, lambda register: register.release(node, term))
+        return await self._change(node, lambda register: register.release(node, term))
 
     async def write_record(self, node: Node, record: PairRecord) -> Answer:
-        return self._change(node, lambda register: register.write_record(node, record))
+        return await self._change(node, lambda register: register.write_record(node, record))
 
     async def read_record(self) -> PairRecord | Silent | None:
-        return self._silent() or self._disk.register.record
+        return await self._ask(lambda: self._disk.register.record)
 
     async def beat(self, node: Node, term: int, count: int) -> Answer:
-        return self._change(node, lambda register: register.write_beat(node, term, count))
+        return await self._change(node, lambda register: register.write_beat(node, term, count))
 
     async def read_beat(self) -> int | Silent:
-        return self._silent() or self._disk.register.beat
+        return await self._ask(lambda: self._disk.register.beat)
 
-    def _silent(self) -> Silent | None:
-        return Silent(f"{self.name}: the cable is cut") if self.cut else None
+    async def _ask(self, question: Callable[[], T]) -> T | Silent:
+        return Silent(f"{self.name}: the cable is cut") if self.cut else question()
 
-    def _change(self, node: Node, change: Callable[[Register], Change]) -> Answer:
-        if self.cut:
-            return Silent(f"{self.name}: the cable is cut")
-        if node != self._node:
-            return Denied(self._disk.register.holding)
-        self._disk.register, answer = change(self._disk.register)
-        return answer
+    async def _change(self, node: Node, change: Callable[[Register], Change]) -> Answer:
+        def at_the_disk() -> Granted | Denied:
+            if node != self._node:
+                return Denied(self._disk.register.holding)
+            self._disk.register, answer = change(self._disk.register)
+            return answer
+
+        return await self._ask(at_the_disk)
+
+
+class Cable(SimVoter):
+    """A cable on which words take their time, and on which a question or its answer may be lost."""
+
+    def __init__(
+        self, name: str, disk: Disk, node: Node, timeline: Timeline, loop: Loop, path: Path, deadline_s: float
+    ) -> None:
+        super().__init__(name, disk, node)
+        self._timeline = timeline
+        self._loop = loop
+        self._path = path
+        self._deadline_s = deadline_s
+
+    async def _ask(self, question: Callable[[], T]) -> T | Silent:
+        there_s, back_s = self._path.delay_s(), self._path.delay_s()
+        answer = self._loop.create_future()
+        silent = Silent(f"{self.name}: no answer")
+
+        def ends(with_what: T | Silent) -> None:
+            if not answer.done() and not self._loop.dead:
+                answer.set_result(with_what)
+
+        def at_the_disk() -> None:
+            if self._disk.dead or self._path.cut:
+                return
+            said = question()
+            if back_s is not None:
+                self._timeline.after(back_s, ends, said)
+
+        if there_s is not None and not self._path.cut:
+            self._timeline.after(there_s, at_the_disk)
+        if (
+            there_s is None
+            or back_s is None
+            or there_s + back_s > self._deadline_s
+            or self._path.cut
+            or self._disk.dead
+        ):
+            self._timeline.after(self._deadline_s, ends, silent)
+        else:
+            # The cable may be pulled, or the disk die, while the words are on their way.
+            self._timeline.after(there_s + back_s + 1e-6, ends, silent)
+        answered: T | Silent = await answer
+        return answered

@@ -8,6 +8,7 @@ import pytest
 
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.facts import PairRecord
+from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication_owner import Owner, Phase
 from tests.engine.pair import Pair, until
 from tests.engine.standing import standing
@@ -173,3 +174,17 @@ async def test_who_asks_for_the_reason_gets_the_sentence_of_fenced_s_rule(pair: 
     world.tenure.heard(standing("STANDBY", 1, why="the peer owns"))
     assert (world.tenure.why(), world.tenure.role) == ("the peer owns", "STANDBY")
     assert world.tenure.active_urls() == ("http://10.0.0.9",)
+
+
+async def test_an_owner_that_was_outranked_by_a_claim_which_came_to_nothing_asks_for_a_term_above_it(
+    pair: Pair,
+) -> None:
+    world = World(pair)
+    world.tenure.heard(standing("STANDBY", 2))
+    world.tenure.heard(standing("OWNER", 3, record_of(pair)))
+    await until(lambda: world.owns(3))
+    pair.a.replicator.feed(values.Standing(4))
+    world.tenure.heard(standing("OWNER", 3, record_of(pair)))
+    assert world.begun == 1
+    world.tenure.heard(standing("OWNER", 5, record_of(pair)))
+    await until(lambda: world.owns(5))
