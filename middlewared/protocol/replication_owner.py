@@ -104,9 +104,19 @@ class Owner:
         if lacks is not None:
             self.phase, self.why = Phase.BEHIND, lacks
             self._gather_until = None
-        elif tenure.forced or not self._peer_may_hold_ours(tenure):
+            self.lead()
+            return
+        self._believe(tenure)
+        if tenure.forced or not self._peer_may_hold_ours(tenure):
             self._open(now)
         self.lead()
+
+    def _believe(self, tenure: Owning) -> None:
+        """What the record says is committed is, also where this controller forgot it: no later record may say less."""
+        record, log = tenure.record, self.log
+        if record is None or tenure.hash_here != record.committed_hash or record.committed_seq <= log.committed.seq:
+            return
+        self.line.committed(log, Position(record.committed_seq, 0, record.committed_hash), log.pair_seq)
 
     def _lacks(self, tenure: Owning) -> str | None:
         """Why this log may not open the configuration; None if it may."""

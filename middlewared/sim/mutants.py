@@ -38,6 +38,7 @@ class Mutant(NamedTuple):
 _OWNER = "middlewared/protocol/replication_owner.py"
 _STANDBY = "middlewared/protocol/replication_standby.py"
 _ENGINE = "middlewared/engine/engine.py"
+_UNDER_WAY = "middlewared/engine/under_way.py"
 _REGISTER = "middlewared/kernel/register.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -112,6 +113,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "the peer is let into the record by an owner that does not know what it answered",
     ),
     Mutant(
+        "forget-what-the-record-said",
+        _OWNER,
+        "        self._believe(tenure)\n",
+        "",
+        "a record says less of what is committed than the one before, and lets somebody open who lacks it",
+    ),
+    Mutant(
         "cut-what-is-under-way",
         _OWNER,
         "if follow is None or (follow.head.seq > log.head.seq and log.head != log.tip):",
@@ -183,8 +191,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "decide-a-retry-again",
-        _ENGINE,
-        "        seen = self._state.requests.find(key)\n",
+        _UNDER_WAY,
+        "        seen = requests.find(waiter.key)\n",
         "        seen = None\n",
         "a request that was carried out is carried out once more when it comes again",
     ),
@@ -204,9 +212,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answer-what-is-not-committed",
-        _ENGINE,
-        "        at = seen.at\n        if at is None and seen.outcome.last > ",
-        "        at = None\n        if False and seen.outcome.last > ",
+        _UNDER_WAY,
+        "        if seen.at is None and outcome.last <= committed_seq:\n",
+        "        if True:\n",
         "a retry is answered as done while its record is not committed",
     ),
     Mutant(
