@@ -114,9 +114,12 @@ def beside(path: Path) -> tuple[Path, Path]:
 
 
 def remove(path: Path) -> None:
-    """Delete a database whole, with the files that SQLite keeps beside it."""
-    for file in (path, *beside(path)):
-        file.unlink(missing_ok=True)
+    """Delete a database whole, with the files that SQLite keeps beside it. Raises PortFailed."""
+    try:
+        for file in (path, *beside(path)):
+            file.unlink(missing_ok=True)
+    except OSError as e:
+        raise PortFailed("delete a database", f"{e.filename}: {e.strerror}") from None
 
 
 def sync_directory(directory: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.crash.recorded import Recorded, build, record
+from tests.crash.recorded import Lives, Recorded, build, record
 
 Run = Callable[[str], Recorded]
 
@@ -22,3 +22,10 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(shim: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """run(name): the workload, run once and recorded."""
     return cache(lambda name: record(shim, name, tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="session")
+def lives(shim: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
+    made = Lives(shim, tmp_path_factory.mktemp("lives"))
+    yield made
+    made.close()

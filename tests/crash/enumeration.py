@@ -12,7 +12,7 @@ from pathlib import Path
 from middlewared.kernel.errors import LogDamaged, MiddlewareError
 from tests.crash.judge import Wrong, acked, judge
 from tests.crash.rebuild import Crash, crashes
-from tests.crash.recorded import Recorded
+from tests.crash.recorded import Life, Recorded
 
 
 @contextmanager
@@ -52,7 +52,7 @@ class Report:
         )
 
 
-def judge_all(name: str, run: Recorded, *, seed: int = 0, draws: int = 1, every: int = 1) -> Report:
+def judge_all(name: str, run: Recorded | Life, *, seed: int = 0, draws: int = 1, every: int = 1) -> Report:
     """Open what each crash of `run` leaves. Equal directories of which the same was promised are opened once."""
     report = Report()
     seen: set[tuple[bytes, int, str]] = set()

@@ -92,6 +92,8 @@ def _possible(name: str) -> list[list[Record]]:
     """Every chain of which the log may hold the beginning."""
     whole = workloads.chain(workloads.PREPARED + 12)
     kept = whole[: workloads.KEPT]
+    if name == "faults":
+        return [[*whole, *workloads.chain(5, whole[-1].position, term=2)]]
     if name == "cut":
         return [whole[: workloads.PREPARED], [*kept, *workloads.chain(5, kept[-1].position, term=2)]]
     return [whole[: workloads.PREPARED], whole]

@@ -13,6 +13,9 @@
  *                     delay_ms  how long they take first
  *                     while     only while this file is there; calls at other times are not counted
  *
+ * crash_set(root, trace, fault) gives a running process others, NULL: none; crash_seen() says how many calls the fault
+ * has counted.
+ *
  * A call and its note are made under one lock, so the notes stand in the order of the effects. A file is known by its
  * inode, and named as the kernel names it (/proc/self/fd), so a descriptor that was duplicated or renamed away is seen.
  *
@@ -95,6 +98,18 @@ static void read_fault(const char *text)
     }
 }
 
+static void noted_in(const char *path)
+{
+    if (trace >= 0)
+        syscall(SYS_close, trace);
+    trace = -1;
+    if (path == NULL)
+        return;
+    trace = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (trace < 0)
+        abort();
+}
+
 __attribute__((constructor)) static void begin(void)
 {
     const char *value;
@@ -104,12 +119,22 @@ __attribute__((constructor)) static void begin(void)
         snprintf(mark, sizeof mark, "%s", value);
     if ((value = getenv("CRASH_FAULT")) != NULL)
         read_fault(value);
-    if ((value = getenv("CRASH_TRACE")) != NULL) {
-        trace = (int)syscall(SYS_openat, AT_FDCWD, value, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        if (trace < 0)
-            abort();
-    }
+    if ((value = getenv("CRASH_TRACE")) != NULL)
+        noted_in(value);
 }
+
+EXPORT void crash_set(const char *new_root, const char *new_trace, const char *new_fault)
+{
+    pthread_mutex_lock(&lock);
+    snprintf(root, sizeof root, "%s", new_root ? new_root : "");
+    noted_in(new_trace);
+    memset(&fault, 0, sizeof fault);
+    if (new_fault != NULL)
+        read_fault(new_fault);
+    pthread_mutex_unlock(&lock);
+}
+
+EXPORT int crash_seen(void) { return fault.seen; }
 
 /* --- names --- */
 

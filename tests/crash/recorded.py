@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.crash.rebuild import Image, image_of
-from tests.crash.workloads import prepare
+from tests.crash.workloads import killed, prepare
 
 SOURCE = Path(__file__).with_name("record.c")
 TOP = SOURCE.parents[2]
@@ -21,6 +21,50 @@ def build(directory: Path) -> Path:
     flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-shared", "-fPIC")
     subprocess.run(["gcc", *flags, "-o", made, SOURCE, "-lpthread"], check=True, timeout=60)
     return made
+
+
+class Lives:
+    """Many lives of tests.crash.faults, in one process under the shim."""
+
+    def __init__(self, shim: Path, directory: Path) -> None:
+        self._directory = directory
+        self._count = 0
+        mark = directory / "mark"
+        mark.touch()
+        self.base = killed()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.faults", str(mark)],
+            env={**os.environ, "LD_PRELOAD": str(shim), "CRASH_MARK": str(mark), "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=TOP,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def live(self, fault: str) -> Life:
+        self._count += 1
+        directory = self._directory / str(self._count)
+        directory.mkdir()
+        self.base.write(directory / "data")
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{directory} {fault}\n")
+        self._process.stdin.flush()
+        seen, _, last = self._process.stdout.readline().strip().partition(" ")
+        return Life(int(seen), last, str(directory / "data"), directory / "trace", self.base)
+
+    def close(self) -> None:
+        self._process.communicate(timeout=30)
+
+
+class Life(NamedTuple):
+    """seen: how many calls the fault has counted. last: the last word."""
+
+    seen: int
+    last: str
+    root: str
+    trace: Path
+    base: Image
 
 
 class Recorded(NamedTuple):
