@@ -131,7 +131,8 @@ class Replicator:
 
     async def hash_at(self, seq: int) -> bytes | None:
         """This log's hash at `seq`; None where it ends before."""
-        found = await self._read(self._store.at, seq)
+        # In the writer's thread: what is on its way to the disk counts, and a successor is judged by this.
+        found = await self._loop.run_in_executor(self._writer, self._store.at, seq)
         return found.hash if found else None
 
     async def headlines(self, after: int, upto: int) -> list[Headline]:

@@ -156,6 +156,7 @@ async def test_a_new_owner_waits_for_what_becomes_of_a_record_that_it_found_in_i
 
 
 async def test_a_request_whose_record_went_to_quarantine_runs_at_the_next_owner(pair: Pair) -> None:
+    await pair.b.engine.wait_durable(1, "pair", 5)
     pair.disk.writable = False
     pair.wire.cut()
     lost = asyncio.create_task(pair.a.execute(ONE, "r"))
