@@ -16,9 +16,7 @@ import logging
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from middlewared import __version__, log_format
 from middlewared.config import BootFile
@@ -34,21 +32,18 @@ from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.duties import Duties
 from middlewared.engine.engine import Engine
 from middlewared.engine.jobs import Jobs
+from middlewared.engine.line_ends import LineEnds
 from middlewared.engine.peer import Peer, Questions
-from middlewared.engine.reconcile import Reconciler
+from middlewared.engine.reconcile import EffectView, Reconciler
 from middlewared.engine.repair import Repairer, Snapshots
 from middlewared.engine.replicate import Replicator, history
 from middlewared.engine.start import READ_BATCH, committed_state, rebuilt
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import BadBootFile, CallFailed, Refused
 from middlewared.kernel.event import Position
-from middlewared.kernel.facts import Node, PairRecord
+from middlewared.kernel.facts import PairRecord
 from middlewared.kernel.tenure import TermBegan
-from middlewared.plugin import Aside, Noun
-from middlewared.ports import Fence, Host
 from middlewared.protocol import replication_frames as frames
-from middlewared.protocol import replication_values as values
-from middlewared.protocol.peer_calls import Answer, Ask
 from middlewared.protocol.replication import Replica
 from middlewared.protocol.subscription import Cursor
 from middlewared.shell import pairing
@@ -59,7 +54,7 @@ from middlewared.shell.host import EtcHost
 from middlewared.shell.identity import Cluster, Keys
 from middlewared.shell.keyring import Keyring
 from middlewared.shell.notify import Init
-from middlewared.shell.peer_link import PeerLine, PeerLink
+from middlewared.shell.peer_link import PeerLink
 from middlewared.shell.upkeep import Upkeep
 from middlewared.shell.websocket import ApiServer
 from middlewared.store.aside import set_aside
@@ -70,49 +65,7 @@ from middlewared.store.room import Room
 
 log = logging.getLogger(__name__)
 
-S = TypeVar("S", bound=msgspec.Struct)
-
 REPLY_GRACE_S = 0.3
-
-
-class EffectView:
-    """plugin.View: what effects see."""
-
-    def __init__(self, node: Node, engine: Engine, host: Host, fence: Fence, aside: Aside) -> None:
-        self.node = node
-        self.host = host
-        self.fence = fence
-        self.aside = aside
-        self._engine = engine
-
-    def state(self, noun: Noun[S]) -> S:
-        return self._engine.state(noun)
-
-
-class LineEnds:
-    """Hands what the peer link sees to the replicator, and questions and answers to `peer`."""
-
-    def __init__(self, replicator: Replicator, peer: Peer) -> None:
-        self._replicator = replicator
-        self._peer = peer
-
-    def up(self, line: PeerLine) -> None:
-        self._replicator.link_up(line)
-
-    def got(self, line: PeerLine, frame: frames.LineFrame) -> None:
-        if self._replicator.line is not line:
-            return
-        if isinstance(frame, Ask | Answer):
-            self._peer.got(frame)
-            return
-        self._replicator.feed(values.Got(frame))
-        known = self._replicator.replica.line
-        if isinstance(frame, frames.Hello) and known.greeted:
-            self._peer.line_up(line.send, known.features)
-
-    def down(self, line: PeerLine) -> None:
-        self._peer.line_down(line.send)
-        self._replicator.link_down(line)
 
 
 class Daemon:

@@ -22,7 +22,8 @@ from middlewared_plugins.network.configuration import Update
 
 from middlewared.client import Client
 from middlewared.config import BootFile, Interlink
-from middlewared.daemon import Daemon, LineEnds
+from middlewared.daemon import Daemon
+from middlewared.engine.line_ends import LineEnds
 from middlewared.kernel.errors import CallFailed, LogDamaged, MiddlewareError, PortFailed, Refused
 from middlewared.kernel.facts import Vip
 from middlewared.protocol.replication_owner import Owner

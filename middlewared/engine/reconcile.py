@@ -10,17 +10,42 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from middlewared.kernel.errors import MiddlewareError
-from middlewared.plugin import Effect, View
+from middlewared.kernel.facts import Node
+from middlewared.plugin import Aside, Effect, Noun, View
+from middlewared.ports import Fence, Host
 
 log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 DEADLINE_S = 30.0
 PAUSE_S = 0.25
 """After a run of an effect. Only the newest state counts, and a thousand changes a second need no thousand runs."""
+
+
+class States(Protocol):
+    """Who knows the committed state."""
+
+    def state(self, noun: Noun[S]) -> S: ...
+
+
+class EffectView:
+    """plugin.View: what effects see."""
+
+    def __init__(self, node: Node, states: States, host: Host, fence: Fence, aside: Aside) -> None:
+        self.node = node
+        self.host = host
+        self.fence = fence
+        self.aside = aside
+        self._states = states
+
+    def state(self, noun: Noun[S]) -> S:
+        return self._states.state(noun)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

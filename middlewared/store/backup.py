@@ -19,7 +19,6 @@ import hashlib
 import io
 import os
 import shutil
-import sqlite3
 import tarfile
 import time
 from collections.abc import Callable, Iterable
@@ -39,8 +38,6 @@ from middlewared.store.room import free_bytes
 from middlewared.store.state import StateStore
 
 KEPT = 10
-STEP_PAGES = 256
-STEP_PAUSE_S = 0.001
 
 Progress = Callable[[int, int], None]
 """(bytes done, bytes in all)"""
@@ -153,7 +150,7 @@ def _copy(
     copied = 0
     for name, first in (("state.db", "SELECT seq FROM applied"), ("log.db", "SELECT max(seq) FROM event")):
         with sqlite.sentences(data / name, "save the configuration"):
-            _copy_one(data / name, into / name, first, lambda done, before=copied: progress(before + done))  # type: ignore[misc]
+            sqlite.copy(data / name, into / name, first, lambda done, before=copied: progress(before + done))  # type: ignore[misc]
         copied += (into / name).stat().st_size
     with LogReader(into / "log.db", untouched=True) as log:
         head = log.head()
@@ -175,24 +172,6 @@ def _copy(
         state=at,
         files={name: _file(into / name) for name in ("log.db", "state.db")},
     )
-
-
-def _copy_one(source: Path, target: Path, first: str, progress: Callable[[int], None]) -> None:
-    with (
-        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, isolation_level=None)) as live,
-        closing(sqlite3.connect(target)) as copy,
-    ):
-        page = live.execute("PRAGMA page_size").fetchone()[0]
-
-        def step(_: int, left: int, all_: int) -> None:
-            progress((all_ - left) * page)
-            time.sleep(STEP_PAUSE_S)
-
-        # One transaction for the whole copy: it would begin anew at every commit otherwise.
-        live.execute("BEGIN")
-        live.execute(first).fetchone()
-        live.backup(copy, pages=STEP_PAGES, progress=step)
-        live.execute("ROLLBACK")
 
 
 def _file(path: Path) -> File:

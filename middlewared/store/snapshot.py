@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
-import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +28,6 @@ from middlewared.store.state import StateStore
 BESIDE = ".beside"
 COPY = "snapshot.db"
 PARTIAL = "snapshot.partial"
-STEP_PAGES = 256
-STEP_PAUSE_S = 0.001
 
 
 def take(state: Path, copy: Path, id_: str, log_format: int, nouns: Iterable[Noun[Any]]) -> Manifest:
@@ -45,7 +40,7 @@ def take(state: Path, copy: Path, id_: str, log_format: int, nouns: Iterable[Nou
     try:
         copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with sqlite.sentences(state, "take a snapshot"):
-            _copy(state, copy)
+            sqlite.copy(state, copy, "SELECT * FROM applied")
         store = StateStore.open(copy, nouns)
         at = store.applied().position
         store.close()
@@ -63,14 +58,6 @@ def take(state: Path, copy: Path, id_: str, log_format: int, nouns: Iterable[Nou
         size=size,
         sha256=sha256,
     )
-
-
-def _copy(state: Path, copy: Path) -> None:
-    with closing(sqlite3.connect(state, isolation_level=None)) as source, closing(sqlite3.connect(copy)) as target:
-        source.execute("BEGIN")
-        source.execute("SELECT * FROM applied").fetchone()
-        source.backup(target, pages=STEP_PAGES, progress=lambda *_: time.sleep(STEP_PAUSE_S))
-        source.execute("ROLLBACK")
 
 
 def read(copy: Path, offset: int, length: int) -> bytes:

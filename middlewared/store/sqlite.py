@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -23,6 +24,9 @@ from sqlalchemy.pool import QueuePool
 
 from middlewared.kernel.errors import LogDamaged, MiddlewareError, OutOfSpace, PortFailed
 
+COPY_PAGES = 256
+COPY_PAUSE_S = 0.001
+"""A live database is copied in steps of so many pages, with such a pause between them."""
 BUSY_S = 5.0
 """How long a connection waits for another's lock before it gives up."""
 
@@ -102,6 +106,31 @@ def reader(path: Path, *, untouched: bool = False) -> Engine:
         return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
 
     return create_engine("sqlite://", creator=connect, poolclass=QueuePool, hide_parameters=True)
+
+
+def copy(source: Path, target: Path, first: str, progress: Callable[[int], None] = lambda _: None) -> None:
+    """Copy a live database to `target` as it is at one instant, by SQLite's backup API, without holding a writer up.
+
+    first: a statement that reads something of it, which begins the transaction. progress: called with the bytes copied
+    so far. Source: sqlite.org/backup.html. Raises sqlite3's errors.
+    """
+    # Not read-only: the last to close such a database would leave its -wal file behind.
+    uri = f"file:{quote(str(source.absolute()))}?mode=rw"
+    with (
+        closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as live,
+        closing(sqlite3.connect(target)) as made,
+    ):
+        page = live.execute("PRAGMA page_size").fetchone()[0]
+
+        def step(_: int, left: int, all_: int) -> None:
+            progress((all_ - left) * page)
+            time.sleep(COPY_PAUSE_S)
+
+        # One transaction for the whole copy: it would begin anew at every commit otherwise.
+        live.execute("BEGIN")
+        live.execute(first).fetchone()
+        live.backup(made, pages=COPY_PAGES, progress=step)
+        live.execute("ROLLBACK")
 
 
 def wal_of(path: Path) -> Path:

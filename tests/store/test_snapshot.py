@@ -15,7 +15,7 @@ from middlewared.kernel.errors import LogDamaged, PortFailed
 from middlewared.kernel.event import Catalogue, Record
 from middlewared.kernel.manifest import Manifest
 from middlewared.plugin import Noun
-from middlewared.store import snapshot
+from middlewared.store import sqlite
 from middlewared.store.log import LogStore
 from middlewared.store.rebuild import rebuild
 from middlewared.store.snapshot import Beside, clear, forget_old, keep, read, take, why_refused
@@ -82,8 +82,8 @@ def test_writers_are_not_held_up_and_the_copy_shows_one_point(world: World, monk
     wide = world.noun.initial
     wide = type(wide)(jars={f"jar-{n}": tuple(range(50)) for n in range(3000)})
     store.apply({world.noun: wide}, world.records[8].position, 0)
-    monkeypatch.setattr(snapshot, "STEP_PAGES", 4)
-    monkeypatch.setattr(snapshot, "STEP_PAUSE_S", 0.005)
+    monkeypatch.setattr(sqlite, "COPY_PAGES", 4)
+    monkeypatch.setattr(sqlite, "COPY_PAUSE_S", 0.005)
     made: list[Manifest] = []
     thread = threading.Thread(target=lambda: made.append(world.take()))
     thread.start()
