@@ -101,8 +101,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "believe-one-disk",
         _OWNER,
-        "frozenset({self.peer}) if self._unwritten else frozenset()",
-        "frozenset()",
+        "self._unwritten = not tenure.alone",
+        "self._unwritten = False",
         "a record that was read from one disk alone is acted upon",
     ),
     Mutant(
@@ -139,13 +139,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "lacks = None if tenure.alone or tenure.forced else self._lacks(tenure)",
         "lacks = None",
         "an owner opens although its log does not reach the record",
-    ),
-    Mutant(
-        "take-a-gap",
-        _STANDBY,
-        "if frame.prev != self.log.tip:",
-        "if False:",
-        "the standby stores records that do not follow its log",
     ),
     Mutant(
         "grant-a-term-twice",
@@ -233,7 +226,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
 )
 
-QUICK = ("own-disk-is-enough", "clear-the-tail", "decide-a-retry-again", "take-a-gap", "grant-a-term-twice")
+QUICK = ("own-disk-is-enough", "clear-the-tail", "decide-a-retry-again", "pair-too-early", "open-although-behind")
 
 
 class Found(NamedTuple):

@@ -8,8 +8,10 @@ takeover and so accepted its loss.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
+from middlewared.kernel.event import Record
 from middlewared.kernel.facts import Node, PairRecord, other
 from middlewared.sim.checkers.checker import Checker, Report, Scene
 from middlewared.sim.clients import Answer, Key, Operation, asker
@@ -21,6 +23,7 @@ class AnsweredIsKept(Checker):
     def __init__(self, scene: Scene, report: Report) -> None:
         super().__init__(scene, report)
         self._pair: dict[Node, int] = {"A": 0, "B": 0}
+        self._highest: Record | None = None
         self._last: dict[Node, bytes] = {"A": b"", "B": b""}
         self._answered: list[tuple[Key, str]] = []
 
@@ -33,6 +36,8 @@ class AnsweredIsKept(Checker):
         if mine.origin != node or mine.hash == self._last[node]:
             return  # a standby is told, and an owner that only learns of a level lets nothing more be answered
         self._last[node] = mine.hash
+        if self._highest is None or mine.seq > self._highest.seq:
+            self._highest = mine
         for record in self._records_that_may_be_read():
             if record.term > mine.term and self.scene.forced:
                 continue
@@ -43,6 +48,19 @@ class AnsweredIsKept(Checker):
                         f"{node} commits seq {commit_seq}, but {member}, which the record of term {record.term} "
                         f"lets open, does not hold it"
                     )
+
+    def stored(self, node: Node, records: Sequence[Record]) -> None:
+        """Nobody who lacks what was committed may be able to open by any record, whenever it was written."""
+        highest = self._highest
+        if highest is None or self.scene.forced:
+            return
+        for record in self._records_that_may_be_read():
+            for member in record.in_sync:
+                platter = self.scene.platters[member]
+                at, held = platter.at(record.committed_seq), platter.at(highest.seq)
+                opens = at is not None and at.hash == record.committed_hash
+                if opens and (held is None or held.hash != highest.hash):
+                    self.wrong(f"the record of term {record.term} lets {member} open, which lacks seq {highest.seq}")
 
     def _check_level(self, node: Node, pair_seq: int) -> None:
         """What is said to be on both is on both."""
