@@ -26,6 +26,7 @@ from middlewared.engine.registry import Registry
 from middlewared.kernel.event import START, Position, Record, Stamp, seal
 from middlewared.plugin import Noun
 from middlewared.shell.identity import Cluster, Keys, make_certificate
+from middlewared.store import snapshot
 from middlewared.store.aside import set_aside
 from middlewared.store.lock import DataDirectory
 from middlewared.store.log import LogStore
@@ -39,6 +40,7 @@ STAMP = Stamp(term=1, origin="A", actor="eva@here", request_id="r", wall_ns=1_70
 SMALL_CHECKPOINT = 8
 """Pages in the -wal file after which SQLite moves them into the database: so that a short run does it several times."""
 PREPARED = 40
+PIECE = 8192
 KEPT = 25
 CLUSTER = Cluster(cluster_id="0123456789abcdef", key=bytes(range(32)))
 
@@ -157,6 +159,28 @@ def rebuilt(data: Path, say: Say) -> None:
         log.close()
 
 
+def installed(data: Path, say: Say) -> None:
+    """A snapshot of the state, sent in pieces, folded on beside the old state.db, and put in its place."""
+    path, copy, partial = (data / name for name in ("state.db", snapshot.COPY, snapshot.PARTIAL))
+    with DataDirectory(data):
+        log, state = opened(data)
+        say(f"acked {log.head().seq}")
+        manifest = snapshot.take(path, copy, "s", 1, NOUNS)
+        for at in range(0, manifest.size, PIECE):
+            snapshot.keep(partial, at, snapshot.read(copy, at, PIECE))
+        assert snapshot.why_refused(partial, manifest, state.shape, log.head()) is None
+        say(f"acked {log.append(chain(PREPARED + 1)[PREPARED:]).seq}")
+        new = snapshot.Beside(log, path, REGISTRY.catalogue, NOUNS, partial)
+        new.to(PREPARED + 1)
+        new.finish(PREPARED)
+        state.close()
+        state = new.swap()
+        say("installed")
+        snapshot.clear(path)
+        state.close()
+        log.close()
+
+
 def aside(data: Path, say: Say) -> None:
     """A log set aside whole, and a new one begun in its place, as when a controller joins another."""
     with DataDirectory(data):
@@ -191,7 +215,7 @@ def careless(data: Path, say: Say) -> None:
         os._exit(0)
 
 
-WORKLOADS = {work.__name__: work for work in (commit, goes_on, cut, rebuilt, aside, keys)}
+WORKLOADS = {work.__name__: work for work in (commit, goes_on, cut, rebuilt, installed, aside, keys)}
 
 
 @cache

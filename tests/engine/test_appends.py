@@ -13,7 +13,7 @@ from middlewared.engine.context import Committed
 from middlewared.kernel.errors import CallFailed, OutcomeUnknown, OutOfSpace, PortFailed
 from middlewared.kernel.event import Position
 from middlewared.store.log import LogStore
-from tests.engine.pair import Controller, Pair, outcome, until
+from tests.engine.pair import Controller, Pair, locked, outcome, until
 
 LONG = tuple(f"10.0.0.{n} host-{n}" for n in range(250))
 """More than a page, so that the file must grow."""
@@ -114,3 +114,19 @@ async def test_below_the_floor_no_command_is_taken_and_reads_go_on(pair: Pair) -
     assert pair.a.configuration.domain == "local"
     why.clear()
     await pair.a.update(domain="late.example")
+
+
+async def test_a_disk_that_stalls_holds_commits_up_and_moves_no_role(tmp_path: Path) -> None:
+    """The file is locked by another, which is what a stalled fsync is to everybody but the kernel."""
+    async with Pair(tmp_path, deadline_s=0.5) as pair:
+        await pair.in_sync()
+        with locked(pair.a.directory / "log.db"):
+            told = await outcome(asyncio.create_task(pair.a.update(domain="slow.example")))
+            assert isinstance(told, OutcomeUnknown)
+            assert isinstance(told.extra, dict)
+            assert told.extra["request_id"]
+            assert pair.a.configuration.domain == "local"
+        await until(lambda: pair.a.configuration.domain == "slow.example")
+        await pair.equal()
+        assert pair.a.replica.term == 1
+        assert pair.a.fatal == []
