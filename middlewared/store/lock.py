@@ -26,8 +26,8 @@ class DataDirectory:
         lock = path / "lock"
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync_directory(path.parent)
             self._fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            sync_directory(path.parent)
         except OSError as e:
             raise PortFailed(f"use the data directory {path}", f"{e.filename or lock}: {e.strerror}") from None
         try:
