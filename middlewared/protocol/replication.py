@@ -10,7 +10,8 @@ reaches the record's committed position.
 Rules, each the answer to a way of losing an answered write:
 
 * The record is written *before* what it allows: {me} before the first reply without the peer, {me, peer} before the
-  first reply at level `pair`.
+  first reply at level `pair`; and before half of a log is anywhere: {me} before a standby that lost answered records
+  gets the first of them, {peer} before an owner that lacks them adopts the first.
 * The standby acknowledges the position that its store read back after the commit, never what it received.
 * A gap, or a record that does not follow, ends the line; it begins again from HELLO. Nothing is patched.
 * A tail that the owner does not have is cut only after it lies in quarantine. A tail that holds an event known to be
@@ -23,9 +24,10 @@ Rules, each the answer to a way of losing an answered write:
 The machine is one of three things at a time: an Owner (replication_owner), a Standby (replication_standby), or halted,
 which only a restart by an operator ends.
 
-Not handled here: who owns (failover), and what events mean. The log matching is Raft's (Ongaro and Ousterhout 2014,
-section 5.3); the commit rule is not a majority of logs but primary-backup with the shared disks as the register of the
-configuration.
+Not handled here: who owns (failover), and what events mean. Nor a controller in sync whose whole data directory was
+put back from an older copy while both were off: it cannot know what it lacks, and may open where it comes up alone.
+The log matching is Raft's (Ongaro and Ousterhout 2014, section 5.3); the commit rule is not a majority of logs but
+primary-backup with the shared disks as the register of the configuration.
 
 The caller performs the actions in order and feeds back what became of them: Store -> Stored, Read -> Records,
 WriteRecord -> Written, Cut -> CutDone or Broken, DigestAt -> Digested where the fold is not beyond it, Refold ->

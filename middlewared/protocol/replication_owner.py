@@ -5,8 +5,10 @@
     BEHIND      this log does not reach the record: nothing is opened until the peer's tail was adopted
     OPEN        records are proposed, stored and shipped side by side, and committed
 
-Commit rule: durable here, and on every controller that the record names or may name. The record may name whoever was
-asked for while its write is under way or its outcome is unknown.
+Commit rule: durable here, and on every controller that the record names or may name (in_sync.py).
+
+Whoever lacks answered records is out of the record before it gets the first of them, so that half of a log opens
+nothing: a standby whose log leaves this one below what may have been answered, and this controller before it adopts.
 
 The record leaves the peer out when the line closes, or when records are out and nothing was acknowledged for SILENT_S.
 It takes the peer in again when the line streams live and the peer is less than WINDOW behind; from the asking on,
@@ -22,6 +24,7 @@ from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node, PairRecord, other
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.checkpoint import Agreement
+from middlewared.protocol.in_sync import InSync, lacks, recorded
 from middlewared.protocol.lag import Lag
 from middlewared.protocol.replication_log import Line, LogEnds
 from middlewared.protocol.replication_values import (
@@ -38,7 +41,6 @@ from middlewared.protocol.replication_values import (
 GATHER_S = 1.0
 SILENT_S = 0.25
 COMMIT_NOTICE_S = 0.02
-RETRY_S = 0.1
 WINDOW = 4096
 
 
@@ -61,7 +63,8 @@ class Owner:
         self.alone = tenure.alone
         self.phase = Phase.GATHERING
         self.why = ""
-        self.synced: frozenset[Node] = frozenset(tenure.record.in_sync if tenure.record else ())
+        self._in_sync = InSync(node, tenure)
+        self._recorded = recorded(tenure.record)
         self.acked: Position | None = None
         self.peer_applied_seq = 0
         self.peer_blocked = ""
@@ -70,6 +73,7 @@ class Owner:
         # opening
         self._gather_until: float | None = now + GATHER_S
         self._adopted = 0
+        self._opened_at = 0
         # streaming
         self._follow: frames.Follow | None = None
         self._streaming = False
@@ -79,31 +83,33 @@ class Owner:
         self._silent = False
         self._patience_until = now + GATHER_S
         self._notice_at: float | None = None
-        # the record
-        # The record may have been read from one disk alone, and the next owner may read the others: until one was
-        # written in this term, the peer may stand in it whatever this one says.
-        self._unwritten = not tenure.alone
-        self._maybe: frozenset[Node] = frozenset({self.peer}) if self._unwritten else frozenset()
-        self._asked: tuple[int, frozenset[Node]] | None = None
-        self._asks = tenure.term << 20  # an answer to the owner of an earlier term is none to this one
-        self._retry_at: float | None = None
         self._begin(tenure, now)
 
+    @property
+    def synced(self) -> frozenset[Node]:
+        """The controllers that the record names, as far as this owner knows."""
+        return self._in_sync.named
+
     def deadline(self) -> float | None:
-        times = [self._gather_until, self._retry_at, self._notice_at, self.agreement.deadline()]
+        times = [self._gather_until, self._in_sync.retry_at, self._notice_at, self.agreement.deadline()]
         if self._silent_since is not None and not self._silent:
             times.append(self._silent_since + SILENT_S)
-        if self.phase is Phase.OPEN and not self._streaming and self.peer in self.synced and self._asked is None:
+        if (
+            self.phase is Phase.OPEN
+            and not self._streaming
+            and self.peer in self.synced
+            and not self._in_sync.under_way
+        ):
             times.append(self._patience_until)
         return min((t for t in times if t is not None), default=None)
 
     # --- opening ---
 
     def _begin(self, tenure: Owning, now: float) -> None:
-        lacks = None if tenure.alone or tenure.forced else self._lacks(tenure)
-        if lacks is not None:
-            self.phase, self.why = Phase.BEHIND, lacks
-            self._gather_until = None
+        log = self.log
+        why = None if tenure.alone or tenure.forced else lacks(tenure, self.node, log.head)
+        if why is not None:
+            self.phase, self.why, self._gather_until = Phase.BEHIND, why, None
             self.lead()
             return
         self._believe(tenure)
@@ -116,23 +122,7 @@ class Owner:
         record, log = tenure.record, self.log
         if record is None or tenure.hash_here != record.committed_hash or record.committed_seq <= log.committed.seq:
             return
-        self.line.committed(log, Position(record.committed_seq, 0, record.committed_hash), log.pair_seq)
-
-    def _lacks(self, tenure: Owning) -> str | None:
-        """Why this log may not open the configuration; None if it may."""
-        record = tenure.record
-        if self.log.head.seq == 0:
-            return "the log of this controller is empty and never followed the other's"
-        if record is None:
-            return None
-        if self.node not in record.in_sync:
-            return (
-                f"answered writes are known to controller {self.peer} alone; "
-                f"the log here ends at seq {self.log.head.seq}"
-            )
-        if record.committed_seq > 0 and tenure.hash_here != record.committed_hash:
-            return f"the log here does not hold the committed record {record.committed_seq}"
-        return None
+        self.line.committed(log, self._recorded, log.pair_seq)
 
     def _peer_may_hold_ours(self, tenure: Owning) -> bool:
         record = tenure.record
@@ -146,6 +136,8 @@ class Owner:
     def _open(self, now: float) -> None:
         self._gather_until = None
         self.phase, self.why = Phase.OPEN, ""
+        # Which of the records of earlier terms were answered is not known here: all of them may have been.
+        self._opened_at = self.log.tip.seq
         self._patience_until = now + SILENT_S if self.line.greeted else now
         self.line.act(Open(self.term, self._adopted))
 
@@ -166,6 +158,16 @@ class Owner:
         else:
             at = frames.hash_at(follow.history, seq) or frames.hash_at(log.history, seq) or b""
             self.line.cut(log, Position(seq, term, at))
+
+    def _step_aside(self, now: float) -> None:
+        """Have the record name the peer alone, then adopt; one that names only this controller stays as it is."""
+        if self.synced != {self.node}:
+            self._wish(now)
+            if self._in_sync.unwritten:
+                return
+        if self._follow is not None:
+            follow, self._follow = self._follow, None
+            self._gather(follow, now)
 
     def _fetch_or_open(self, more: bool, now: float) -> None:
         if more:
@@ -200,7 +202,7 @@ class Owner:
     def got(self, frame: frames.Frame, now: float) -> None:
         """A frame of this term. Raises Diverged."""
         match frame:
-            case frames.Follow() if self.phase is Phase.OPEN:
+            case frames.Follow() if self.phase is not Phase.GATHERING:
                 self._follow = frame
             case frames.Follow():
                 self._gather(frame, now)
@@ -236,15 +238,7 @@ class Owner:
         self._fetch()
 
     def written(self, message: Written, now: float) -> None:
-        if self._asked is None or self._asked[0] != message.id:
-            return
-        wanted = self._asked[1]
-        self._asked = None
-        if message.ok:
-            self.synced, self._maybe, self._unwritten = wanted, frozenset(), False
-        else:
-            self._maybe |= wanted
-            self._retry_at = now + RETRY_S
+        self._in_sync.written(message, now)
 
     def have_read(self, message: Records) -> None:
         if message.at.seq != self._reading:
@@ -261,6 +255,8 @@ class Owner:
         """Do what the last message, or the time, has made due."""
         if self._gather_until is not None and now >= self._gather_until and self.log.head == self.log.tip:
             self._open(now)
+        if self.phase is Phase.BEHIND:
+            self._step_aside(now)
         if self.phase is Phase.OPEN:
             self._serve()
             self._pump()
@@ -311,12 +307,18 @@ class Owner:
         follow, log = self._follow, self.log
         if follow is None or (follow.head.seq > log.head.seq and log.head != log.tip):
             return
-        self._follow = None
-        _, seq = frames.match_point(log.history, follow.history)
-        self._streaming, self._reading = False, seq
+        self._streaming, self._reading = False, None
         self._silent, self._silent_since = False, None
         self.acked = None
-        self.line.act(Read(seq, 0))
+        if self._lost(follow) and self._in_sync.may_name(self.peer):
+            return
+        self._follow = None
+        _, self._reading = frames.match_point(log.history, follow.history)
+        self.line.act(Read(self._reading, 0))
+
+    def _lost(self, follow: frames.Follow) -> bool:
+        """The standby holds less than what may have been answered."""
+        return frames.match_point(self.log.history, follow.history)[1] < max(self._opened_at, self.log.committed.seq)
 
     def _ship(self, records: tuple[Record, ...]) -> None:
         for piece in frames.batches(records):
@@ -348,9 +350,8 @@ class Owner:
         if not self.alone and self.node not in self.synced:
             return
         log = self.log
-        asked = self._asked[1] if self._asked else frozenset()
         reached = log.head
-        if self.peer in self.synced | self._maybe | asked:
+        if self._in_sync.may_name(self.peer):
             if not self._streaming or self.acked is None:
                 return
             reached = min(log.head, self.acked, key=lambda position: position.seq)
@@ -363,25 +364,27 @@ class Owner:
 
     def _wish(self, now: float) -> None:
         """Have the record say who is in sync, where it does not."""
-        if self.alone or self._asked is not None or (self._retry_at is not None and now < self._retry_at):
+        if self.alone or not self._in_sync.asks(now):
             return
-        self._retry_at = None
         wanted = self._wanted(now)
-        if wanted == self.synced and not self._maybe:
+        if (id_ := self._in_sync.ask(wanted)) is None:
             return
-        self._asks += 1
-        self._asked = (self._asks, wanted)
+        committed = self._recorded if self.phase is Phase.BEHIND else self.log.committed
         record = PairRecord(
             term=self.term,
             owner=self.node,
             in_sync=tuple(sorted(wanted)),
-            committed_seq=self.log.committed.seq,
-            committed_hash=self.log.committed.hash,
+            committed_seq=committed.seq,
+            committed_hash=committed.hash,
         )
-        self.line.act(WriteRecord(self._asks, record))
+        self.line.act(WriteRecord(id_, record))
 
     def _wanted(self, now: float) -> frozenset[Node]:
         me, both = frozenset({self.node}), frozenset({self.node, self.peer})
+        if self.phase is Phase.BEHIND:
+            return both - me
+        if self._follow is not None and self._lost(self._follow):
+            return me
         if not self._streaming:
             # Just opened, with the line up: the peer is about to follow.
             return self.synced if self.peer in self.synced and now < self._patience_until else me
@@ -389,7 +392,7 @@ class Owner:
             return me
         if self.peer in self.synced:
             return both
-        if self._unwritten:
+        if self._in_sync.unwritten:
             # How far this log was committed may be known only in part: all of it is, before the peer is let in.
             return me
         near = self.acked is not None and self._sent == self.log.tip and self._sent.seq - self.acked.seq < WINDOW

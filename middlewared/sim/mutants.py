@@ -36,6 +36,7 @@ class Mutant(NamedTuple):
 
 
 _OWNER = "middlewared/protocol/replication_owner.py"
+_IN_SYNC = "middlewared/protocol/in_sync.py"
 _STANDBY = "middlewared/protocol/replication_standby.py"
 _ENGINE = "middlewared/engine/engine.py"
 _UNDER_WAY = "middlewared/engine/under_way.py"
@@ -87,8 +88,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "answer-before-the-record",
         _OWNER,
-        "        if self.peer in self.synced | self._maybe | asked:\n",
-        "        if self.peer in self.synced | asked and self._streaming:\n",
+        "        if self._in_sync.may_name(self.peer):\n",
+        "        if self._in_sync.may_name(self.peer) and self._streaming:\n",
         "a write is answered without the peer before the record leaves the peer out",
     ),
     Mutant(
@@ -100,16 +101,16 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "believe-one-disk",
-        _OWNER,
-        "self._unwritten = not tenure.alone",
-        "self._unwritten = False",
+        _IN_SYNC,
+        "self.unwritten = not tenure.alone",
+        "self.unwritten = False",
         "a record that was read from one disk alone is acted upon",
     ),
     Mutant(
         "let-in-early",
         _OWNER,
-        "        if self._unwritten:\n",
-        "        if False:\n",
+        "            return both\n        if self._in_sync.unwritten:\n",
+        "            return both\n        if False:\n",
         "the peer is let into the record by an owner that does not know what it answered",
     ),
     Mutant(
@@ -136,8 +137,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "open-although-behind",
         _OWNER,
-        "lacks = None if tenure.alone or tenure.forced else self._lacks(tenure)",
-        "lacks = None",
+        "why = None if tenure.alone or tenure.forced else lacks(tenure, self.node, log.head)",
+        "why = None",
         "an owner opens although its log does not reach the record",
     ),
     Mutant(

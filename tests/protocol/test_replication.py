@@ -506,3 +506,101 @@ def test_a_standby_is_not_told_to_set_aside_what_is_still_on_its_way_to_the_owne
     assert b.log.quarantine == []
     assert [r.request_id for r in b.log.records][-1] == "x"
     check(world)
+
+
+def with_forty_writes(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A pair that answered forty writes at level pair since its record was written, and has no power any more.
+
+    The log travels four records at a time.
+    """
+    monkeypatch.setattr(frames, "BATCH_RECORDS", 4)
+    world = pair()
+    for n in range(40):
+        world.nodes["A"].propose(f"x{n}")
+    world.run(0.7)
+    assert list(world.answered.values()).count("pair") >= 40
+    world.crash("A")
+    world.crash("B")
+    assert world.record is not None
+    assert world.record.in_sync == ("A", "B")
+    assert world.record.committed_seq < 5
+    return world
+
+
+def loses_everything(controller: Controller) -> None:
+    controller.log.records.clear()
+    controller.applied, controller.pair_seq = START, 0
+
+
+def until_a_part_is_stored(world: World, node: Node) -> None:
+    records, whole = world.nodes[node].log.records, len(world.nodes[other(node)].log.records)
+    for _ in range(5000):
+        if records:
+            break
+        world.run(0.001)
+    assert 0 < len(records) < whole
+
+
+def test_a_standby_that_lost_its_log_opens_nothing_when_the_owner_dies_before_it_has_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = with_forty_writes(monkeypatch)
+    loses_everything(world.nodes["B"])
+    world.nodes["A"].applied = world.nodes["A"].log.at(3)  # what state.db had when the power went
+    world.restart("A")
+    world.claim("A")
+    world.restart("B")
+    world.open_line()
+    until_a_part_is_stored(world, "B")
+    world.crash("A")
+    world.claim("B")
+    world.run(1.0)
+    assert owner_of(world, "B").phase is Phase.BEHIND
+    assert "controller A alone" in owner_of(world, "B").why
+    world.restart("A")
+    world.open_line()
+    world.run(3.0)
+    check(world)
+
+
+def test_a_standby_that_lost_its_log_gets_nothing_while_the_record_may_still_name_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = with_forty_writes(monkeypatch)
+    loses_everything(world.nodes["B"])
+    world.restart("A")
+    world.claim("A")
+    world.disks_silent = True
+    world.restart("B")
+    world.open_line()
+    world.nodes["A"].propose("y")
+    world.run(2.0)
+    assert world.nodes["B"].log.records == []
+    assert "y" not in {r.request_id for r in world.nodes["A"].log.records if r.hash in world.answered}
+    world.disks_silent = False
+    world.run(3.0)
+    assert owner_of(world, "A").synced == {"A", "B"}
+    check(world)
+
+
+def test_an_owner_that_lost_its_log_opens_nothing_when_it_dies_before_it_has_adopted_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = with_forty_writes(monkeypatch)
+    loses_everything(world.nodes["A"])
+    world.restart("A")
+    world.restart("B")
+    world.claim("A")
+    world.open_line()
+    until_a_part_is_stored(world, "A")
+    world.crash("A")
+    world.crash("B")
+    world.restart("A")
+    world.claim("A")
+    world.run(2.0)
+    assert owner_of(world, "A").phase is Phase.BEHIND
+    world.restart("B")
+    world.open_line()
+    world.run(3.0)
+    assert owner_of(world, "A").phase is Phase.OPEN
+    check(world)
