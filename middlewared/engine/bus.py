@@ -83,8 +83,7 @@ class Bus:
 
     def committed(self, noun: str, kind: str, at: Cursor) -> None:
         """An event of `noun` was committed and applied."""
-        frame = change(noun, fields={"kind": kind}, seq=at.seq, term=at.term)
-        self._tell(noun, frame, at)
+        self._tell(noun, lambda: change(noun, fields={"kind": kind}, seq=at.seq, term=at.term), at)
 
     def publish(
         self,
@@ -96,8 +95,8 @@ class Bus:
         to: Callable[[Session], bool] | None = None,
     ) -> None:
         """Tell everyone who subscribed of a change that is not in the log. to: which of them may know; None: all."""
-        frame = change(collection, msg=msg, id=id, fields=fields, seq=self._log.applied().seq)
-        self._tell(collection, frame, None, to)
+        seq = self._log.applied().seq
+        self._tell(collection, lambda: change(collection, msg=msg, id=id, fields=fields, seq=seq), None, to)
 
     def end(self, collection: str, why: rpc.Detail | None = None) -> None:
         """The source of a collection ended: nobody is subscribed to it any longer. why None: in good order."""
@@ -113,10 +112,12 @@ class Bus:
             replay.wake()
 
     def _tell(
-        self, collection: str, frame: bytes, at: Cursor | None, to: Callable[[Session], bool] | None = None
+        self, collection: str, make: Callable[[], bytes], at: Cursor | None, to: Callable[[Session], bool] | None = None
     ) -> None:
+        frame: bytes | None = None
         for session, replay in self._sessions.items():
             if session.hears(collection) and (to is None or to(session)):
+                frame = frame or make()
                 session.notify(collection, frame, at)
                 replay.wake()
 

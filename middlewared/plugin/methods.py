@@ -138,4 +138,4 @@ class Announcement:
     query: str
     field: str = ""
     ignores: tuple[str, ...] = ()
-    pause_s: float = 0.0
+    pause_s: float = 0.05

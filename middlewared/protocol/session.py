@@ -87,7 +87,8 @@ class Session:
 
     def hears(self, collection: str) -> bool:
         """Whether a change of `collection` is for this client."""
-        return any(subscription.hears(collection) for subscription in self._subscriptions.values())
+        subscriptions = self._subscriptions
+        return bool(subscriptions) and any(one.hears(collection) for one in subscriptions.values())
 
     # --- what it is told ---
 
