@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import socket
-import statistics
 import tempfile
 import time
 import uuid
@@ -18,7 +17,7 @@ import msgspec
 
 from bench import websocket
 from bench.floor import Floor
-from bench.report import Figure
+from bench.report import Figure, beside_floor
 from middlewared.kernel.errors import PortFailed
 from middlewared.lab.driver import Pair
 
@@ -40,7 +39,7 @@ def measure(pair: Pair, runs: int) -> list[Figure]:
 
 
 def _latency(path: Path, directory: Path, runs: int) -> Figure:
-    floor = Floor(directory, _free_port())
+    floor = Floor(directory)
     ours_us: list[float] = []
     floor_us: list[float] = []
     link = _connected(path)
@@ -61,14 +60,7 @@ def _latency(path: Path, directory: Path, runs: int) -> Figure:
     finally:
         link.close()
         floor.close()
-    p50, p99 = (_at(ours_us, q) / _at(floor_us, q) for q in (50, 99))
-    return Figure(
-        what="config write at level pair, through the API",
-        runs=len(ours_us),
-        said=f"p50 {_at(ours_us, 50):.0f} us = {p50:.2f} x two SQLite commits ({_at(floor_us, 50):.0f} us);"
-        f" p99 {_at(ours_us, 99):.0f} us = {p99:.2f} x ({_at(floor_us, 99):.0f} us)",
-        values={"ours_us": ours_us, "floor_us": floor_us, "p50": p50, "p99": p99},
-    )
+    return beside_floor("config write at level pair, through the API", ours_us, floor_us)
 
 
 def _rate(pair: Pair, path: Path) -> Figure:
@@ -107,13 +99,3 @@ def _call(method: str, argument: object) -> bytes:
 def _ask(link: socket.socket, text: bytes) -> bytes:
     link.sendall(websocket.frame(text))
     return link.recv(8192)
-
-
-def _at(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100)[percent - 1]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

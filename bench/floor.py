@@ -24,8 +24,9 @@ _START_S = 10.0
 class Floor:
     """The leader, and its follower in a process of its own."""
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        port = free_port()
         argv = [sys.executable, "-m", "bench.floor", str(directory), str(port)]
         self._process = subprocess.Popen(argv)
         self._table = _open(directory / "leader.db")
@@ -42,6 +43,13 @@ class Floor:
         self._line.close()
         self._table.close()
         self._process.wait(5)
+
+
+def free_port() -> int:
+    """One that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _open(path: Path) -> sqlite3.Connection:

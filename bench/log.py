@@ -9,8 +9,6 @@ catch-up    a standby that is 100 000 events behind, from its line's coming up u
 from __future__ import annotations
 
 import asyncio
-import socket
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,9 +17,9 @@ from pathlib import Path
 import uvloop
 from middlewared_plugins.network.configuration import Update
 
-from bench.floor import Floor
+from bench.floor import Floor, free_port
 from bench.log_side import Follower, LogSide, make_pair
-from bench.report import Figure
+from bench.report import Figure, beside_floor
 from middlewared.protocol.replication_owner import Owner, Phase
 
 WRITERS = 64
@@ -44,7 +42,7 @@ class _Bench:
     def __init__(self, directory: Path) -> None:
         make_pair(directory)
         self.directory = directory
-        self.port = _free_port()
+        self.port = free_port()
         self.owner = LogSide(directory, "A", self.port)
         self._count = 0
 
@@ -106,7 +104,7 @@ async def _measure(directory: Path, runs: int) -> list[Figure]:
 
 
 async def _latency(bench: _Bench, directory: Path, runs: int) -> Figure:
-    floor = Floor(directory / "floor", _free_port())
+    floor = Floor(directory / "floor")
     ours_us: list[float] = []
     floor_us: list[float] = []
     try:
@@ -123,14 +121,7 @@ async def _latency(bench: _Bench, directory: Path, runs: int) -> Figure:
                 floor_us.append((time.perf_counter_ns() - begin) / 1000)
     finally:
         floor.close()
-    p50, p99 = (_at(ours_us, q) / _at(floor_us, q) for q in (50, 99))
-    return Figure(
-        what="config write at level pair, log layer",
-        runs=len(ours_us),
-        said=f"p50 {_at(ours_us, 50):.0f} us = {p50:.2f} x two SQLite commits ({_at(floor_us, 50):.0f} us);"
-        f" p99 {_at(ours_us, 99):.0f} us = {p99:.2f} x ({_at(floor_us, 99):.0f} us)",
-        values={"ours_us": ours_us, "floor_us": floor_us, "p50": p50, "p99": p99},
-    )
+    return beside_floor("config write at level pair, log layer", ours_us, floor_us)
 
 
 async def _rate(bench: _Bench) -> Figure:
@@ -187,17 +178,7 @@ async def _catch_up(bench: _Bench, start: float) -> Figure:
     )
 
 
-def _at(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100)[percent - 1]
-
-
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110 - the condition has no event of its own
             await asyncio.sleep(0.002)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
