@@ -131,6 +131,7 @@ class ThisController:
             quarantined=self._aside.undecided,
             apply_blocked=self._state.blocked,
             no_room=self._replicator.no_room(),
+            log_damaged=str(damage) if (damage := self._replicator.damage) is not None else None,
             disks_ok=sum(voter.reachable for voter in standing.voters) if standing is not None else 0,
             disks_total=self._build.voters,
             active_urls=self._tenure.active_urls(),

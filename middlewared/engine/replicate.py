@@ -15,8 +15,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from middlewared.engine.appends import RETRY_MAX_S, Appends
 from middlewared.engine.outside import Log, Threads, one_thread
-from middlewared.kernel.errors import Diverged, OutOfSpace
-from middlewared.kernel.event import START, Headline, Position, Record
+from middlewared.kernel.errors import Diverged, LogDamaged, OutOfSpace
+from middlewared.kernel.event import Headline, Position, Record
 from middlewared.kernel.facts import PairRecord
 from middlewared.ports import Clock
 from middlewared.protocol import replication_values as values
@@ -24,6 +24,8 @@ from middlewared.protocol.replication import Replica
 from middlewared.protocol.replication_frames import Frame, History, TermEnd
 
 log = logging.getLogger(__name__)
+
+DAMAGED_PAUSE_S = 5.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,7 +70,8 @@ class Care(Protocol):
 class Replicator:
     """Performs what the machine asks for.
 
-    room: why the disk shall take no more configuration, None while it shall.
+    room: why the disk shall take no more configuration, None while it shall. damage: why a record could not be read for
+    the peer, until it could.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Replicator:
     ) -> None:
         self.replica = replica
         self.line: Line | None = None
+        self.damage: LogDamaged | None = None
         self.care: Care
         self._store = store
         self._clock = clock
@@ -220,12 +224,23 @@ class Replicator:
         return await self._loop.run_in_executor(self._reader, function, *args)
 
     async def _feed_read(self, action: values.Read) -> None:
-        at, records = await self._read(self._read_at, action.seq, action.limit)
-        self.feed(values.Records(at, tuple(records)))
+        """For the peer: no record leaves this controller that is not as it was written.
 
-    def _read_at(self, seq: int, limit: int) -> tuple[Position, list[Record]]:
-        found = self._store.at(seq) if seq else None
-        return (found.position if found else START), self._store.since(seq, limit)
+        One that is not costs the line and nothing else. The file is asked again with a pause between: the peer dials
+        five times a second.
+        """
+        if self.damage is not None:
+            await asyncio.sleep(DAMAGED_PAUSE_S)
+        try:
+            at, records = await self._read(self._store.checked, action.seq, action.limit)
+        except LogDamaged as e:
+            log.error("event=log_damaged file=%s seq=%d why=%r", e.where, e.seq, e.what)
+            self.damage = e
+            self.feed(values.Unreadable(str(e)))
+            return
+        if self.damage is not None and at.seq < self.damage.seq <= at.seq + len(records):
+            self.damage = None
+        self.feed(values.Records(at, tuple(records)))
 
     async def _feed_written(self, action: values.WriteRecord) -> None:
         ok = await self._write_record(action.record)

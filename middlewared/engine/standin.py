@@ -67,6 +67,7 @@ FACTS = ControllerFacts(
     quarantined=0,
     apply_blocked=None,
     no_room=None,
+    log_damaged=None,
     disks_ok=0,
     disks_total=0,
     active_urls=(),

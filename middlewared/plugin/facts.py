@@ -34,6 +34,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     waited (on the standby: how long it has not known itself to be level). digest_equal_at_seq: where the two states
     were last found equal. state_differs: the last difference that was found in this controller's state, until both are
     found equal at a later seq. no_room: why this controller's disk takes no more configuration, None while it does.
+    log_damaged: the file, seq and fault of a record that could not be read for the peer, until it could.
     disk_ok: the voters that this controller reaches, out of disks_total.
     """
 
@@ -67,6 +68,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     apply_blocked: str | None
     no_room: str | None
+    log_damaged: str | None
     disks_ok: int
     disks_total: int
     active_urls: tuple[str, ...]

@@ -29,10 +29,10 @@ put back from an older copy while both were off: it cannot know what it lacks, a
 The log matching is Raft's (Ongaro and Ousterhout 2014, section 5.3); the commit rule is not a majority of logs but
 primary-backup with the shared disks as the register of the configuration.
 
-The caller performs the actions in order and feeds back what became of them: Store -> Stored, Read -> Records,
-WriteRecord -> Written, Cut -> CutDone or Broken, DigestAt -> Digested where the fold is not beyond it, Refold ->
-Refolded, FetchSnapshot -> SnapshotInstalled, SnapshotRefused or SnapshotNotFetched. Digested comes unasked, too, at
-every seq that is a multiple of kernel.digest.CHECKPOINT_EVENTS.
+The caller performs the actions in order and feeds back what became of them: Store -> Stored, Read -> Records or
+Unreadable, WriteRecord -> Written, Cut -> CutDone or Broken, DigestAt -> Digested where the fold is not beyond it,
+Refold -> Refolded, FetchSnapshot -> SnapshotInstalled, SnapshotRefused or SnapshotNotFetched. Digested comes unasked,
+too, at every seq that is a multiple of kernel.digest.CHECKPOINT_EVENTS.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ from middlewared.protocol.replication_values import (
     Standing,
     Stored,
     Tick,
+    Unreadable,
     Written,
 )
 
@@ -164,6 +165,9 @@ class Replica:
                 self.log.was_cut(message.head, message.history)
                 self.agreement.cut(message.head.seq)
                 side.cut_done(message.head)
+            case Unreadable():
+                self.line.drop(message.why)
+                self._line_down()
             case Broken():
                 raise Diverged(message.why)
             case Applied():

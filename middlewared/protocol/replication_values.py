@@ -67,6 +67,12 @@ class Records(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """What Read asked for is not as it was written; it is not sent."""
+
+    why: str
+
+
 class Written(msgspec.Struct, frozen=True):
     """ok: the record is on a majority of the shared disks. Otherwise it may or may not be."""
 
@@ -138,6 +144,7 @@ Message: TypeAlias = (
     | Proposed
     | Stored
     | Records
+    | Unreadable
     | Written
     | CutDone
     | Broken

@@ -114,6 +114,10 @@ class SimLog:
     def since(self, seq: int, limit: int) -> list[Record]:
         return self._platter.records[seq : seq + limit]
 
+    def checked(self, seq: int, limit: int) -> tuple[Position, list[Record]]:
+        at = self.at(seq)
+        return (at.position if at is not None else START), self.since(seq, limit)
+
     def headlines(self, after: int, upto: int) -> list[Headline]:
         return [Headline(r.seq, r.term, r.kind) for r in self._platter.records[after:upto]]
 

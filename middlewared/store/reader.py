@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from middlewared.kernel.audit import Filter
-from middlewared.kernel.event import Headline, Position, Record
+from middlewared.kernel.event import START, Headline, Position, Record
 from middlewared.store import cut, records, sqlite
 
 
@@ -16,7 +16,8 @@ class LogReader:
     """The log at `path`, for any thread, as it is at each call: whole groups, nothing that is not durable.
 
     untouched: leave no file beside it (sqlite.reader). Every method raises LogDamaged for what cannot be read as a
-    record, and PortFailed when the file cannot be read at all. Hashes are checked by `verify`, not here.
+    record, and PortFailed when the file cannot be read at all. Hashes are checked by `verify` and
+    `checked` only.
     """
 
     def __init__(self, path: Path, *, untouched: bool = False) -> None:
@@ -35,6 +36,21 @@ class LogReader:
         """The records after `seq`, in order, at most `limit` of them."""
         with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
             return records.since(connection, self.path, seq, limit)
+
+    def checked(self, seq: int, limit: int) -> tuple[Position, list[Record]]:
+        """The position at `seq`, START where there is none, and up to `limit` records after it, each as it was written.
+
+        Raises LogDamaged, too, where one of them, or the one at `seq`, does not give its hash or follow the one before.
+        """
+        with sqlite.sentences(self.path, "read the log"), self._readers.connect() as connection:
+            at = START
+            found = records.since(connection, self.path, max(seq - 2, 0), min(seq, 2))
+            if found and found[-1].seq == seq:
+                before = found[-2].position if len(found) > 1 else START
+                at = records.check_chain(found[-1:], before, self.path)
+            after = records.since(connection, self.path, seq, limit)
+            records.check_chain(after, at, self.path)
+            return at, after
 
     def headlines(self, after: int, upto: int) -> list[Headline]:
         """Seq, term and kind of the records after `after`, up to `upto`, in order."""

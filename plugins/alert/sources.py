@@ -37,6 +37,12 @@ def disk_full(facts: ControllerFacts) -> str | None:
     return f"No configuration is taken here: {facts.no_room}" if facts.no_room is not None else None
 
 
+def log_damaged(facts: ControllerFacts) -> str | None:
+    if facts.log_damaged is None:
+        return None
+    return f"A record cannot be given to the other controller: {facts.log_damaged}"
+
+
 def state_differs(facts: ControllerFacts) -> str | None:
     if facts.state_differs is None:
         return None
@@ -110,6 +116,12 @@ SOURCES = (
         level="CRITICAL",
         title="The disk of the log has no room",
         holds=disk_full,
+    ),
+    AlertSource(
+        klass="LogDamaged",
+        level="CRITICAL",
+        title="The log of a controller is damaged",
+        holds=log_damaged,
     ),
     AlertSource(
         klass="StateDiffers",

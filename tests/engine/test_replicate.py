@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from middlewared_plugins.network import vip
 
+from middlewared.engine import replicate
 from middlewared.engine.context import Committed
 from middlewared.kernel.tenure import TermBegan
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.store import quarantine
-from middlewared.store.schema import NO_DELETE
+from middlewared.store.schema import NO_DELETE, NO_UPDATE
 from tests.engine.pair import Pair, until
 
 
@@ -121,16 +122,35 @@ async def test_a_log_that_cannot_be_written_ends_the_process_and_answers_nobody(
     work.cancel()
 
 
-async def test_a_record_that_cannot_be_read_for_the_peer_ends_the_process(pair: Pair) -> None:
+@pytest.mark.parametrize("column", ["payload", "hash"])
+async def test_a_record_that_is_damaged_never_goes_to_the_peer_and_costs_the_line_only(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    monkeypatch.setattr(replicate, "DAMAGED_PAUSE_S", 0.05)
     pair.wire.cut()
-    await pair.a.update(domain="lab.example")
-    change(
-        pair.a.directory / "log.db",
-        "ALTER TABLE event RENAME TO elsewhere",
+    for domain in ("one.example", "two.example"):
+        await pair.a.update(domain=domain)
+    path = pair.a.directory / "log.db"
+    whole = pair.a.records()
+    flipped = (
+        f"UPDATE event SET {column} = CAST(replace({column}, substr({column}, 5, 1), x'07') AS BLOB) WHERE seq = 2"
     )
+    change(path, "DROP TRIGGER event_no_update", flipped, NO_UPDATE)
     pair.wire.connect()
-    await until(lambda: bool(pair.a.fatal))
-    assert "no such table: event" in pair.a.fatal[0]
+    why = f"{path}: seq 2: its bytes do not give its hash"
+    await until(lambda: why in pair.wire.dropped)
+    assert str(pair.a.replicator.damage) == why
+    assert pair.b.replica.halted is None
+    assert pair.b.records() == whole[:1]
+    assert (await pair.a.update(domain="three.example")).durability == "single"
+    pair.wire.connect()
+    await until(lambda: pair.wire.dropped.count(why) == 2)
+    assert pair.a.fatal == []
+    value = getattr(whole[1], column).hex()
+    change(path, "DROP TRIGGER event_no_update", f"UPDATE event SET {column} = x'{value}' WHERE seq = 2", NO_UPDATE)
+    pair.wire.connect()
+    await pair.equal()
+    assert pair.a.replicator.damage is None
 
 
 async def test_a_tail_that_cannot_be_set_aside_is_not_cut_and_the_process_begins_anew(pair: Pair) -> None:

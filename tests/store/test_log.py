@@ -294,3 +294,16 @@ def test_what_a_killed_writer_acknowledged_is_there_and_the_chain_is_whole(path:
         assert log.verify() == log.head()
         acknowledged = int(seq)
         log.close()
+
+
+@pytest.mark.parametrize("seq", [1, 2, 3, 4])
+def test_a_checked_read_names_the_record_that_is_not_as_it_was_written(log: LogStore, chain: Chain, seq: int) -> None:
+    log.append(chain(5))
+    whole = log.since(0, 5)
+    assert log.checked(0, 5) == (START, whole)
+    assert log.checked(seq, 5) == (whole[seq - 1].position, whole[seq:])
+    assert log.checked(9, 5) == (START, [])
+    execute(log.path, "DROP TRIGGER event_no_update", f"UPDATE event SET actor = 'mallory' WHERE seq = {seq}")
+    for after in (seq - 1, seq):
+        with pytest.raises(LogDamaged, match=f"seq {seq}: its bytes do not give its hash"):
+            log.checked(after, 5)
