@@ -1,7 +1,7 @@
-"""`middlewared log show|verify` and `middlewared state rebuild`: the log for people and scripts.
+"""`middlewared log show|verify|repair` and `middlewared state rebuild`: the log for people and scripts.
 
-`show` and `verify` only read, and may run while the daemon does. `state rebuild` takes the data directory's lock, which
-the daemon holds for as long as it runs, and refuses without it.
+`show` and `verify` only read, and may run while the daemon does. `repair` (repair_command.py) and `state rebuild` take
+the data directory's lock, which the daemon holds for as long as it runs, and refuse without it.
 
 Exit status: 0 done and intact, 1 the log is not intact, 2 it could not be read, written or applied whole. What went
 wrong is one line on stderr that names the file and the reason.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from middlewared import config
+from middlewared import config, repair_command
 from middlewared.kernel.errors import LogDamaged, MiddlewareError, PortFailed
 from middlewared.kernel.event import Record
 from middlewared.kernel.upkeep import Fault, LogCheck
@@ -45,6 +45,9 @@ def add_parsers(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verify = _leaf(log, "verify", _verify, "check every record against its hash and its neighbours; reads only")
     verify.add_argument("--json", action="store_true", help="how far it is, and at the end the verdict, as JSON lines")
     verify.add_argument("path", type=Path, nargs="?", metavar="PATH", help="the log (default: DATA_DIR/log.db)")
+
+    about = "set a damaged log aside, so that the other controller's takes its place; the daemon must be stopped"
+    repair_command.add_arguments(_leaf(log, "repair", repair_command.repair, about))
 
     state = sub.add_parser("state", help="the projections of the log").add_subparsers(required=True, metavar="")
     rebuild = _leaf(state, "rebuild", _rebuild, "make state.db again from the log; the daemon must be stopped")
