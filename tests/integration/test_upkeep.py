@@ -42,7 +42,7 @@ def test_the_audit_joins_the_log_with_what_either_controller_noted(pair: Pair) -
     with suppress(NotActive):
         pair.call("B", "network.configuration.update", {"domain": "wrong.test"})
     pair.call("B", "network.configuration.config")
-    pages = {node: audit(pair, node, limit=200) for node in ("A", "B")}
+    pages = {node: audit(pair, node, limit=1000) for node in ("A", "B")}
     for page in pages.values():
         assert page["missing"] == []
         written = next(e for e in page["entries"] if e["seq"] == meta["seq"])
