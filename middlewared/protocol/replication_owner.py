@@ -186,7 +186,7 @@ class Owner:
             self._adopted += len(tail.records)
             self.line.store(self.log, tail.records)
         else:
-            self._fetch_or_open(False, now)
+            self._fetch_or_open(tail.head.seq > tail.prev.seq, now)  # what it read for its last role may be empty, too
 
     # --- what happens ---
 

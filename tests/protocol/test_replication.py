@@ -604,3 +604,25 @@ def test_an_owner_that_lost_its_log_opens_nothing_when_it_dies_before_it_has_ado
     world.run(3.0)
     assert owner_of(world, "A").phase is Phase.OPEN
     check(world)
+
+
+def test_an_owner_that_adopts_opens_only_when_it_has_the_end_that_the_peer_named() -> None:
+    world = pair()
+    world.crash("B")
+    world.nodes["A"].propose("x")
+    world.run(1.0)
+    world.crash("A")
+    world.restart("B")
+    world.claim("B")
+    world.restart("A")
+    world.open_line()
+    b = world.nodes["B"]
+    assert b.replica is not None
+    before, end = b.log.head(), world.nodes["A"].log.head()
+    world.run(0.002)
+    b.feed(values.Got(frames.Tail(world.term, before, (), end)))
+    assert owner_of(world, "B").phase is Phase.BEHIND
+    world.run(2.0)
+    assert owner_of(world, "B").phase is Phase.OPEN
+    assert "x" in [r.request_id for r in b.log.records]
+    check(world)
