@@ -218,6 +218,7 @@ class Fenced:
         mandate = Mandate(
             node=facts.node,
             known_term=facts.known_term(self._disks),
+            own_term=facts.owned_term if facts.owns or decision.rule == "RESUMES" else 0,
             forced=forced or not self._disks.voters,
         )
         self._note("claim", above=mandate.known_term, rule=decision.rule, why=decision.why)

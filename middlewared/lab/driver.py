@@ -19,7 +19,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -41,7 +40,6 @@ VERB_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0
 WHOLE_TIMEOUT_S = 15.0
-FORCES, FORCED_S = 3, 6.0
 _POLL_S = 0.02
 
 # What each daemon's command line ends its program's name with, and the word after it.
@@ -131,19 +129,9 @@ class Pair:
         for node in NODES:
             self.power_on(node)
         self.wait_until("the pair is whole", self.is_whole, WHOLE_TIMEOUT_S)
-        if owner is not None:
-            self._give_to(owner)
-
-    def _give_to(self, owner: Node) -> None:
-        """Have `owner` active. The other may take the term back in the moment in which it is outranked (issue 3)."""
-        for _ in range(FORCES - 1):
-            if self.role(owner) != "MASTER":
-                self.force_master(owner)
-            with suppress(PortFailed):
-                self.wait_until(f"{owner} owns a whole pair", lambda: self.is_whole(owner), FORCED_S)
-                return
-        self.force_master(owner)
-        self.wait_until(f"{owner} owns a whole pair", lambda: self.is_whole(owner), WHOLE_TIMEOUT_S)
+        if owner is not None and self.role(owner) != "MASTER":
+            self.force_master(owner)
+            self.wait_until(f"{owner} owns a whole pair", lambda: self.is_whole(owner), WHOLE_TIMEOUT_S)
 
     def force_master(self, node: Node) -> None:
         self.call(node, "failover.force_master")

@@ -15,8 +15,9 @@ Rules
     owner that fails to renew is no worse off than before it tried.
 5.  A try that was lost because of silence ends the ballot; one that was lost to a rival is repeated after a pause that
     the caller drew at random, as often as it drew one.
-6.  When the rival turns out to hold a majority in a term that the decision to claim did not know of, the ballot is lost
-    at once: the decision is to be made again. A forced ballot goes on.
+6.  When the rival turns out to hold a majority in a term that the decision to claim did not rest on, the ballot is lost
+    at once: the decision is to be made again. Who claims from a rival rests on the highest term that is known, an owner
+    on its own. A forced ballot goes on.
 7.  No voters at all: only a forced ballot is won, and nothing fences the rival.
 
 Deliberately not handled: a voter whose register moved past the term that was won (a rival's lost try) stays without
@@ -109,12 +110,14 @@ Action: TypeAlias = Read | Claim | Release | Won | Lost
 class Mandate(msgspec.Struct, frozen=True, kw_only=True):
     """What the decision to claim rested on.
 
-    node: who claims. known_term: the highest term that is known from anywhere; the new one is above it. forced: over
-    anybody, voters or none.
+    node: who claims. known_term: the highest term that is known from anywhere; the new one is above it. own_term: the
+    term that this controller owns and goes on from; 0: it claims as somebody who does not own. forced: over anybody,
+    voters or none.
     """
 
     node: Node
     known_term: int
+    own_term: int = 0
     forced: bool = False
 
 
@@ -260,11 +263,14 @@ class Ballot:
         return {voter: holding for voter, holding in self._read.items() if isinstance(holding, Holding)}
 
     def _rival_owns(self) -> bool:
-        """Whether the rival holds a majority in terms that the decision to claim did not know of."""
+        """Whether the rival holds a majority that the decision to claim did not rest on.
+
+        An owner rests on its own term, whatever it has heard since: a later term that it knows from one disk, or from
+        the rival's word, may be the rival's by now.
+        """
         known = self._mandate
-        newer = [
-            h for h in self._holdings().values() if h.owner not in (None, known.node) and h.term > known.known_term
-        ]
+        since = known.own_term or known.known_term
+        newer = [h for h in self._holdings().values() if h.owner not in (None, known.node) and h.term > since]
         return self._majority(len(newer))
 
     def _majority(self, count: int) -> bool:

@@ -181,3 +181,12 @@ def test_what_force_master_gives_up_lies_in_quarantine_when_the_other_returns(pa
     set_aside = quarantined(pair, "A")
     assert domains(set_aside)[-1] == "given-up.test"
     assert pair.sync("A").quarantine.count == len(set_aside)
+
+
+@pytest.mark.full
+def test_who_is_forced_to_be_active_stays_so(pair: Pair) -> None:
+    for turn in range(60):
+        forced = NODES[1 - turn % 2]
+        pair.force_master(forced)
+        pair.wait_until("the pair is whole", pair.is_whole, TAKEOVER_S)
+        assert pair.role(forced) == "MASTER", turn

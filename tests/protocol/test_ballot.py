@@ -115,6 +115,16 @@ class TestReading:
         actions = read_all(machine, holding(5, "B"), holding(5, "B"), holding(4, "A"))
         assert actions == (Lost("the peer took term 5 meanwhile", 5),)
 
+    def test_an_owner_that_heard_of_the_rivals_term_before_it_saw_the_majority_gives_way(self) -> None:
+        machine = Ballot(Mandate(node="A", known_term=7, own_term=6), VOTERS)
+        actions = read_all(machine, holding(7, "B"), holding(7, "B"), holding(6, "A"))
+        assert actions == (Lost("the peer took term 7 meanwhile", 7),)
+
+    def test_an_owner_goes_over_a_claim_that_the_rival_lost(self) -> None:
+        machine = Ballot(Mandate(node="A", known_term=7, own_term=6), VOTERS)
+        actions = read_all(machine, holding(7, "B"), holding(6, "A"), holding(6, "A"))
+        assert [type(action) for action in actions] == [Claim, Claim, Claim]
+
     def test_a_forced_ballot_goes_over_such_a_rival(self) -> None:
         machine = Ballot(mandate(known=4, forced=True), VOTERS)
         claims = read_all(machine, holding(5, "B"), holding(5, "B"), holding(4, "A"))
