@@ -36,7 +36,7 @@ sim: setup  ## the pair under simulated faults: SEEDS=, FIRST=
 	@$(BIN)/python -m middlewared.sim --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0) --processes 2
 
 sim-mutants: setup  ## seeded bugs, each of which the simulator must find
-	@$(BIN)/python -m middlewared.sim.mutants
+	@$(BIN)/python -m middlewared.sim.hunt
 
 crash: setup  ## open what a crash leaves, at every point of the workloads of tests/crash
 	@$(BIN)/python -m tests.crash

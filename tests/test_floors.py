@@ -84,7 +84,7 @@ HEAVY = {"aiohttp", "sqlalchemy", "alembic", "rich", "jsonrpcserver", "cryptogra
 
 def floor_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    if parts[-2:] in (("sim", "__main__"), ("sim", "mutants")):
+    if parts[-2:] in (("sim", "__main__"), ("sim", "hunt")):
         return "sim_command"
     if parts[0] == "plugins":
         return "effects" if parts[-1] == "effects" else "plugins"

@@ -120,9 +120,13 @@ def one_way(world: World) -> Undo:
 
 def line_reset(world: World) -> Undo:
     """The connection breaks, and a new one can be made at once."""
+    _break_line(world)
+    return _nothing
+
+
+def _break_line(world: World) -> None:
     for end in world.network.ends:
         world.timeline.after(world.random.random() * 0.05, end.hear_end)
-    return _nothing
 
 
 def interlink(world: World) -> Undo:
@@ -199,6 +203,21 @@ def bad_cables(world: World) -> Undo:
     return undo
 
 
+def late_records(world: World) -> Undo:
+    """Records overtake each other on their way to single disks, or are lost, while the line comes and goes."""
+    paths = [world.network.path(f"cable{i}", node) for i in range(len(world.disks)) for node in NODES]
+    for path in paths:
+        path.loss, path.records_s = world.random.choice((0.0, 0.3)), world.random.random() * 1.5
+    for _ in range(world.random.randint(1, 3)):
+        world.timeline.after(world.random.random() * 3, _break_line, world)
+
+    def undo() -> None:
+        for path in paths:
+            path.loss = path.records_s = 0.0
+
+    return undo
+
+
 def disks(world: World) -> Undo:
     picked = world.random.sample(world.disks, world.random.randint(1, len(world.disks) // 2 + 1))
     for disk in picked:
@@ -248,9 +267,22 @@ def wall_clock(world: World) -> Undo:
 
 
 def resign(world: World) -> Undo:
-    middlewared = world.controllers[_node(world)].middlewared
+    _resign(world, _node(world))
+    return _nothing
+
+
+def _resign(world: World, node: Node) -> None:
+    middlewared = world.controllers[node].middlewared
     if middlewared is not None:
         middlewared.fence.resign()
+
+
+def hand_over(world: World) -> Undo:
+    """The line breaks, and whoever owns gives its term up before the peer looked at the disks again."""
+    _break_line(world)
+    resigns_in_s = 0.05 + world.random.random() * 0.1
+    for node in NODES:
+        world.timeline.after(resigns_in_s, _resign, world, node)
     return _nothing
 
 
@@ -269,6 +301,21 @@ def _force(world: World, nodes: list[Node]) -> Undo:
         if middlewared is not None:
             middlewared.force()
     return _nothing
+
+
+def force_in_vain(world: World) -> Undo:
+    """An operator forces a controller whose cables lose words: its claim may get too few of the disks."""
+    node = _node(world)
+    paths = [world.network.path(f"cable{i}", node) for i in range(len(world.disks))]
+    for path in paths:
+        path.loss = 0.4
+    _force(world, [node])
+
+    def undo() -> None:
+        for path in paths:
+            path.loss = 0.0
+
+    return undo
 
 
 def disabled(world: World) -> Undo:
@@ -318,16 +365,25 @@ KINDS: tuple[Kind, ...] = (
     Kind(default_node, 1, 0.0),
 )
 
+RARE: tuple[Kind, ...] = (
+    Kind(late_records, 1, 4.0),
+    Kind(hand_over, 1, 0.0),
+    Kind(force_in_vain, 1, 2.0),
+)
+"""Whether a seed has one of these is drawn from a number of its own: the worlds without them stay what they were."""
+RARE_EVERY_S = 1.0
+
 
 class Swarm:
-    """The kinds that this world has, and what of them is under way."""
+    """The kinds that this world has, and what of them is under way. rare: draws those of RARE."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, rare: Random) -> None:
         self._world = world
         self._over = False
         self._under_way: list[Undo] = []
         random = world.random
         self._kinds = [(kind, random.choice((0.5, 2.0, 6.0))) for kind in KINDS if random.random() * 10 < kind.usual]
+        self._kinds += [(kind, RARE_EVERY_S) for kind in RARE if rare.random() * 10 < kind.usual]
         self.counts: dict[str, int] = {}
 
     def start(self) -> None:

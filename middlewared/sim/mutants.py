@@ -1,28 +1,12 @@
-"""Seeded bugs: the proof that the simulator would notice.
+"""Seeded bugs: the proof that the simulator would notice. How they are hunted: hunt.py.
 
-Each mutant is one place of the code, changed in the memory of a child process as the module is imported; the tree is
-never touched. The child lives through seeds until a checker says that something is wrong. A mutant that no seed finds
-means that the world or a checker is too weak; one whose text is not there any more has to be written anew.
+Each mutant is one place of the code, and what a bug there would break. One that no seed finds means that the world or a
+checker is too weak; one whose text is not there any more has to be written anew.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.abc
-import importlib.machinery
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from types import CodeType, ModuleType
 from typing import NamedTuple
-
-SEEDS = 10_000
-PER_MUTANT_S = 1800.0
-ROOT = Path(__file__).parent.parent.parent
 
 
 class Mutant(NamedTuple):
@@ -107,18 +91,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "a record that was read from one disk alone is acted upon",
     ),
     Mutant(
-        "let-in-early",
+        "skip-the-record-write",
         _OWNER,
-        "            return both\n        if self._in_sync.unwritten:\n",
-        "            return both\n        if False:\n",
-        "the peer is let into the record by an owner that does not know what it answered",
-    ),
-    Mutant(
-        "forget-what-the-record-said",
-        _OWNER,
-        "        self._believe(tenure)\n",
-        "",
-        "a record says less of what is committed than the one before, and lets somebody open who lacks it",
+        "        self.line.act(WriteRecord(id_, record))\n",
+        "        self._in_sync.written(Written(id_, True), now)\n",
+        "an owner goes on as if the record said who is in sync, and never writes it",
     ),
     Mutant(
         "cut-what-is-under-way",
@@ -219,135 +196,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "a refusal is answered before what it was decided against is committed",
     ),
     Mutant(
-        "answer-whatever-is-there",
+        "answer-what-was-cut",
         _ENGINE,
-        "            if committed.get(waiter.at.seq, waiter.at.hash) != waiter.at.hash:\n",
-        "            if False:\n",
-        "a write is answered as done although another record was committed in its place",
+        "            self._under_way.finish(waiter, OutcomeUnknown(waiter.request_id))\n        applied = ",
+        "            self._under_way.finish(waiter, self._committed(waiter.at.seq, waiter.term, waiter.events))\n"
+        "        applied = ",
+        "a write is answered as done when its record is set aside",
     ),
 )
 
-NOT_FOUND_YET = (
-    "let-in-early",
-    "forget-what-the-record-said",
-    "older-record-wins",
-    "remember-the-record",
-    "stay-outranked",
-    "answer-what-is-not-committed",
-    "answer-whatever-is-there",
-)
-"""What no seed showed so far: the world is too weak for them. They are hunted by name, and prove nothing (issue 3)."""
-
 QUICK = ("own-disk-is-enough", "clear-the-tail", "decide-a-retry-again", "pair-too-early", "open-although-behind")
-
-
-class Found(NamedTuple):
-    """seed: the first that found it, None: none did."""
-
-    seed: int | None
-    checker: str
-    why: str
-    seconds: float
-
-
-class NotThere(Exception):
-    """The text of a mutant does not occur exactly once."""
-
-
-def mutated(mutant: Mutant) -> str:
-    """The source of the mutant's file with the bug in it. Raises NotThere."""
-    text = (ROOT / mutant.file).read_text()
-    if text.count(mutant.old) != 1:
-        raise NotThere(f"{mutant.name}: its text occurs {text.count(mutant.old)} times in {mutant.file}")
-    return text.replace(mutant.old, mutant.new)
-
-
-class _Loader(importlib.machinery.SourceFileLoader):
-    def __init__(self, name: str, path: str, text: str) -> None:
-        super().__init__(name, path)
-        self._text = text
-
-    def get_code(self, fullname: str) -> CodeType:
-        return compile(self._text, self.path, "exec", dont_inherit=True)
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Hands out the mutated module under its own name."""
-
-    def __init__(self, mutant: Mutant) -> None:
-        self._name = mutant.file.removesuffix(".py").replace("/", ".")
-        self._path = str(ROOT / mutant.file)
-        self._text = mutated(mutant)
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        return importlib.machinery.ModuleSpec(fullname, _Loader(fullname, self._path, self._text), origin=self._path)
-
-
-def hunt(mutant: Mutant, seeds: int) -> Found:
-    """In this process, which has imported nothing of the system yet: live through seeds until one finds the bug."""
-    sys.meta_path.insert(0, _Finder(mutant))
-    from middlewared.sim.world import World
-
-    began = time.monotonic()
-    for seed in range(seeds):
-        try:
-            violations = World(seed).run().violations
-        except AssertionError as e:
-            return Found(seed, "assertion", str(e), time.monotonic() - began)
-        if violations:
-            return Found(seed, violations[0].checker, violations[0].why, time.monotonic() - began)
-    return Found(None, "", "", time.monotonic() - began)
-
-
-def hunt_in_a_child(mutant: Mutant, seeds: int) -> Found:
-    """The same in a process of its own."""
-    command = [sys.executable, "-m", "middlewared.sim.mutants", "--hunt", mutant.name, "--seeds", str(seeds)]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PER_MUTANT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return Found(None, "", "", PER_MUTANT_S)
-    if done.returncode != 0:
-        return Found(None, "", done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it died", 0.0)
-    return Found(*json.loads(done.stdout))
-
-
-def hunt_all(mutants: Sequence[Mutant], seeds: int, processes: int) -> Iterator[tuple[Mutant, Found]]:
-    """Every mutant, in order."""
-    with ThreadPoolExecutor(processes) as pool:
-        found = pool.map(lambda mutant: hunt_in_a_child(mutant, seeds), mutants)
-        yield from zip(mutants, found, strict=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """0: every mutant was found."""
-    parser = argparse.ArgumentParser(prog="python -m middlewared.sim.mutants", description="Finds seeded bugs")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many at most for each")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="only the few that are found soonest")
-    parser.add_argument("--only", action="append", metavar="NAME", help="only these")
-    parser.add_argument("--hunt", metavar="NAME", help=argparse.SUPPRESS)
-    arguments = parser.parse_args(argv)
-    if arguments.hunt:
-        mutant = next(mutant for mutant in MUTANTS if mutant.name == arguments.hunt)
-        sys.stdout.write(json.dumps(hunt(mutant, arguments.seeds)))
-        return 0
-    all_ = [mutant.name for mutant in MUTANTS if mutant.name not in NOT_FOUND_YET]
-    wanted = arguments.only or (QUICK if arguments.quick else all_)
-    missed = 0
-    for mutant, found in hunt_all([m for m in MUTANTS if m.name in wanted], arguments.seeds, arguments.processes):
-        missed += found.seed is None
-        where = "NOT FOUND" if found.seed is None else f"seed {found.seed}"
-        sys.stdout.write(f"{mutant.name:32} {where:12} {found.seconds:7.1f} s  {found.checker or found.why}\n")
-        sys.stdout.flush()
-    sys.stdout.write(f"{len(wanted) - missed} of {len(wanted)} found\n")
-    if wanted is all_:
-        sys.stdout.write(f"not hunted, for no seed is known: {', '.join(NOT_FOUND_YET)}\n")
-    return 1 if missed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,8 +20,8 @@ RESEND_S = 0.2
 
 
 class Path:
-    """One direction of one channel. quick_s: its usual delay. loss, twice: in 0..1. slow: of how many words how much
-    later."""
+    """One direction of one channel. quick_s: its usual delay. loss, twice: in 0..1. late, late_s: of how many words how
+    much later. records_s: how much later a pair record is at the most, on a cable."""
 
     def __init__(self, random: Random, quick_s: float) -> None:
         self._random = random
@@ -31,10 +31,11 @@ class Path:
         self.twice = 0.0
         self.late = 0.0
         self.late_s = 0.0
+        self.records_s = 0.0
 
     def heal(self) -> None:
         self.cut = False
-        self.loss = self.twice = self.late = self.late_s = 0.0
+        self.loss = self.twice = self.late = self.late_s = self.records_s = 0.0
 
     def delay_s(self) -> float | None:
         """How long the next word takes; None: it is lost."""
@@ -44,6 +45,12 @@ class Path:
         if self.late and self._random.random() < self.late:
             delay_s += self._random.random() * self.late_s
         return delay_s
+
+    def record_s(self) -> float:
+        """How much longer the next pair record takes: half of them are not late."""
+        if self.records_s and self._random.random() < 0.5:
+            return self._random.random() * self.records_s
+        return 0.0
 
     def carry(self, timeline: Timeline, arrive: Callable[[], None]) -> None:
         """Carry one word, which may overtake others."""

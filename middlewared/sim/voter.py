@@ -56,17 +56,18 @@ class SimVoter:
     async def read_beat(self) -> int | Silent:
         return await self._ask(lambda: self._disk.register.beat)
 
-    async def _ask(self, question: Callable[[], T]) -> T | Silent:
+    async def _ask(self, question: Callable[[], T], extra_s: float = 0.0) -> T | Silent:
+        """extra_s: how much longer than usual it is on its way."""
         return Silent(f"{self.name}: the cable is cut") if self.cut else question()
 
-    async def _change(self, node: Node, change: Callable[[Register], Change]) -> Answer:
+    async def _change(self, node: Node, change: Callable[[Register], Change], extra_s: float = 0.0) -> Answer:
         def at_the_disk() -> Granted | Denied:
             if node != self._node:
                 return Denied(self._disk.register.holding)
             self._disk.register, answer = change(self._disk.register)
             return answer
 
-        return await self._ask(at_the_disk)
+        return await self._ask(at_the_disk, extra_s)
 
 
 class Cable(SimVoter):
@@ -81,10 +82,18 @@ class Cable(SimVoter):
         self._path = path
         self._deadline_s = deadline_s
 
-    async def _ask(self, question: Callable[[], T]) -> T | Silent:
+    async def write_record(self, node: Node, record: PairRecord) -> Answer:
+        return await self._change(node, lambda register: register.write_record(node, record), self._path.record_s())
+
+    async def _ask(self, question: Callable[[], T], extra_s: float = 0.0) -> T | Silent:
         there_s, back_s = self._path.delay_s(), self._path.delay_s()
         answer = self._loop.create_future()
         silent = Silent(f"{self.name}: no answer")
+        lost = there_s is None or self._path.cut
+        there_s = (there_s or 0.0) + extra_s
+        in_time = back_s is not None and there_s + back_s <= self._deadline_s
+        awaited = not lost and in_time and not self._disk.dead
+        ends_at = self._timeline.now + (there_s + (back_s or 0.0) + 1e-6)
 
         def ends(with_what: T | Silent) -> None:
             if not answer.done() and not self._loop.dead:
@@ -92,23 +101,16 @@ class Cable(SimVoter):
 
         def at_the_disk() -> None:
             if self._disk.dead or self._path.cut:
+                if awaited:  # the cable was pulled, or the disk died, while the words were on their way
+                    self._timeline.at(ends_at, ends, silent)
                 return
             said = question()
             if back_s is not None:
                 self._timeline.after(back_s, ends, said)
 
-        if there_s is not None and not self._path.cut:
+        if not lost:
             self._timeline.after(there_s, at_the_disk)
-        if (
-            there_s is None
-            or back_s is None
-            or there_s + back_s > self._deadline_s
-            or self._path.cut
-            or self._disk.dead
-        ):
+        if not awaited:
             self._timeline.after(self._deadline_s, ends, silent)
-        else:
-            # The cable may be pulled, or the disk die, while the words are on their way.
-            self._timeline.after(there_s + back_s + 1e-6, ends, silent)
         answered: T | Silent = await answer
         return answered

@@ -97,7 +97,7 @@ class World:
         self.clients = [
             Client(self, f"c{i}", known, every_s, random.choice((0.0, 0.1))) for i in range(random.randint(1, 4))
         ]
-        self.swarm = Swarm(self) if swarm else None
+        self.swarm = Swarm(self, Random(f"{seed} rare")) if swarm else None  # noqa: S311
 
     def _begin_log(self) -> None:
         """A was alone before there was a pair; the log of B is empty."""

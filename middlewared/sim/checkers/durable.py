@@ -1,4 +1,4 @@
-"""I2: an answered write is in the log for good.
+"""I2: an answered write is committed, and in the log for good.
 
 Before it can be lost it must have been committed too early, so each commit is held against the disks at that moment:
 whoever may open the configuration by a record that a successor could read must have everything that is committed. At
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from middlewared.kernel.event import Record
+from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node, PairRecord, other
 from middlewared.sim.checkers.checker import Checker, Report, Scene
 from middlewared.sim.clients import Answer, Key, Operation, asker
@@ -25,9 +25,14 @@ class AnsweredIsKept(Checker):
         self._pair: dict[Node, int] = {"A": 0, "B": 0}
         self._highest: Record | None = None
         self._last: dict[Node, bytes] = {"A": b"", "B": b""}
+        self._reached: dict[Node, int] = {"A": 0, "B": 0}
         self._answered: list[tuple[Key, str]] = []
 
+    def applied(self, node: Node, at: Position) -> None:
+        self._reached[node] = max(self._reached[node], at.seq)
+
     def committed(self, node: Node, commit_seq: int, pair_seq: int) -> None:
+        self._reached[node] = max(self._reached[node], commit_seq)
         mine = self.scene.platters[node].at(commit_seq)
         if mine is None:
             self.wrong(f"{node} commits seq {commit_seq}, which is not durable there")
@@ -83,8 +88,13 @@ class AnsweredIsKept(Checker):
         return found
 
     def answered(self, operation: Operation, answer: Answer) -> None:
-        if answer.outcome == "ok":
-            self._answered.append((operation.key, answer.level))
+        if answer.outcome != "ok":
+            return
+        self._answered.append((operation.key, answer.level))
+        if answer.seq > self._reached[answer.node]:
+            self.wrong(
+                f"{answer.node} answers seq {answer.seq}, and knows only seq {self._reached[answer.node]} as committed"
+            )
 
     def at_end(self) -> None:
         log = {asker(record) for record in self.scene.platters["A"].records}
