@@ -96,13 +96,17 @@ class Keys:
 
         secret_keys: what opens the secrets of the log that the pair goes on with; None: the one that both derive from
         the cluster's key. This controller's own stay beside them: its own log, which is set aside, has secrets too.
+        Raises PortFailed: then this controller is not paired.
         """
         secret_keys = secret_keys or first_secret_keys(cluster)
         own = self.secret_keys
         keys = {**(own.keys if own is not None else {}), **secret_keys.keys}
         self.keep_secret_keys(KeyBundle(secret_keys.active, keys))
-        self._write("peer.crt", peer_certificate.encode())
-        self._write("cluster.json", msgspec.json.encode(cluster))
+        try:
+            self._write("peer.crt", peer_certificate.encode())
+            self._write("cluster.json", msgspec.json.encode(cluster))
+        except OSError as e:
+            raise PortFailed("remember the pairing", f"{self._dir}: {e.strerror}") from None
 
     def fingerprint(self) -> bytes:
         return fingerprint(ssl.PEM_cert_to_DER_cert(self.certificate))

@@ -24,7 +24,7 @@ from typing import TypeAlias
 import msgspec
 
 from middlewared.config import Interlink
-from middlewared.kernel.errors import CallFailed, Refused
+from middlewared.kernel.errors import CallFailed, PortFailed, Refused
 from middlewared.kernel.facts import Node
 from middlewared.kernel.secret import KeyBundle, masked
 from middlewared.shell import stream
@@ -110,7 +110,14 @@ class PairingDoor:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await self._talk(reader, writer)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, stream.FrameTooLong, msgspec.DecodeError) as e:
+        except (
+            OSError,
+            TimeoutError,
+            PortFailed,
+            asyncio.IncompleteReadError,
+            stream.FrameTooLong,
+            msgspec.DecodeError,
+        ) as e:
             log.warning("event=pairing_broken_off why=%r", str(e) or type(e).__name__)
         finally:
             writer.close()
@@ -147,7 +154,8 @@ async def join(
     """Join the controller at `host` that printed `code`.
 
     make_room: called when the other has agreed, before anything is kept: sets this controller's own log aside.
-    Raises Refused for a bad code, CallFailed when the other cannot be reached or denies.
+    Raises Refused for a bad code, CallFailed when the other cannot be reached or denies, PortFailed when what it said
+    cannot be kept here.
     """
     parts = read_code(code)
     if parts is None:

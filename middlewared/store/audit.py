@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Engine, delete, func, insert, select
 
 from middlewared.kernel.audit import Filter, Kept, Note
-from middlewared.kernel.errors import LogDamaged
+from middlewared.kernel.errors import LogDamaged, PortFailed
 from middlewared.store import schema, sqlite
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,10 @@ class AuditStore:
         except LogDamaged as e:
             aside = path.with_name(path.name + ".damaged")
             log.error("event=audit_begun_anew kept=%s why=%r", aside.name, str(e))
-            path.replace(aside)
+            try:
+                path.replace(aside)
+            except OSError as failed:
+                raise PortFailed("put the damaged audit away", f"{path}: {failed.strerror}") from None
             sqlite.remove(path)
             return cls._open(path, rows)
 

@@ -221,6 +221,7 @@ def _look_at(path: Path, nouns: list[Noun[Any]]) -> _Old | None:
 
 
 def _swap(new: Path, path: Path) -> None:
+    sqlite.refuse_unfinished(new)
     try:
         with new.open("rb") as file:
             os.fsync(file.fileno())

@@ -44,6 +44,7 @@ def take(state: Path, copy: Path, id_: str, log_format: int, nouns: Iterable[Nou
         store = StateStore.open(copy, nouns)
         at = store.applied().position
         store.close()
+        sqlite.refuse_unfinished(copy)
         size, sha256 = _sum(copy)
     except OSError as e:
         raise PortFailed("take a snapshot", f"{copy}: {e.strerror}") from None
@@ -121,7 +122,10 @@ class Beside:
         self._new = path.with_name(path.name + BESIDE)
         sqlite.remove(self._new)
         if snapshot is not None:
-            snapshot.rename(self._new)
+            try:
+                snapshot.rename(self._new)
+            except OSError as e:
+                raise PortFailed("install a snapshot", f"{snapshot}: {e.strerror}") from None
         self._store = StateStore.open(self._new, self._nouns)
         self.at = self._store.applied().position
         self.digest = self._store.digest
@@ -142,6 +146,7 @@ class Beside:
         """Write what was folded, and close the file."""
         self._store.write(self.at, min(pair_seq, self.at.seq))
         self._store.close()
+        sqlite.refuse_unfinished(self._new)
 
     def drop(self) -> None:
         """It is not wanted."""
@@ -170,7 +175,10 @@ class Beside:
             store = StateStore.open(self._path, self._nouns)
         except MiddlewareError:
             sqlite.remove(self._path)
-            old.rename(self._path)
+            try:
+                old.rename(self._path)
+            except OSError as e:
+                raise PortFailed("put the old projections back", f"{self._path}: {e.strerror}") from None
             raise
         return store
 

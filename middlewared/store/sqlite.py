@@ -142,6 +142,16 @@ def beside(path: Path) -> tuple[Path, Path]:
     return wal_of(path), path.with_name(path.name + "-shm")
 
 
+def refuse_unfinished(path: Path) -> None:
+    """Raise PortFailed when the database, which nobody has open any more, is not whole in its one file.
+
+    The last to close it moves what stands in the -wal file into it; SQLite tells nobody when the disk refuses that. It
+    must not take another name then: the -wal file would stay behind, and with it what was committed last.
+    """
+    if wal_of(path).exists():
+        raise PortFailed("close a database", f"{path}: what its -wal file holds could not be written to it")
+
+
 def remove(path: Path) -> None:
     """Delete a database whole, with the files that SQLite keeps beside it. Raises PortFailed."""
     try:

@@ -1,34 +1,53 @@
-"""One call fails, or all from there on: a controller that runs on, and ends and begins anew where it must.
+"""One call fails, or all from there on: what a process makes of it that does what a controller does to its files.
 
-    python -m tests.crash.faults MARK < lines of: DIRECTORY FAULT
+    python -m tests.crash.faults MARK < lines of: DIRECTORY LIFE FAULT
 
-Runs under record.c, many lives in one process. DIRECTORY has `data` to live on and gets `trace`; FAULT is as in
-record.c. Of each life one line comes back: how many calls the fault has counted, and the life's last word.
+Runs under record.c, each life in a process that is forked for it and ends as if it were killed. DIRECTORY has `data`
+to live on and gets `trace`; FAULT is as in record.c; the words of the life go to MARK. Of each life one line comes
+back: how many calls the fault has counted.
 
-A life: a log of a killed process is opened, written on in groups, with checkpoints; a tail that was never answered goes
-to quarantine; the projections are made again; all is closed. It does what the daemon does about a failure: the same
-bytes again after OutOfSpace (engine/appends.py), the end of the process after anything else.
+A life is a workload, which ends at the first error, or `faults`, which goes on: a log of a killed process is opened,
+written on in groups, with checkpoints; a tail that was never answered goes to quarantine; the projections are made
+again; all is closed. It does what the daemon does about a failure: the same bytes again after OutOfSpace
+(engine/appends.py), the end of the process after anything else.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+
+import alembic.command  # noqa: F401  (here once, not in every life)
 
 from middlewared.kernel.errors import LogDamaged, MiddlewareError, OutOfSpace
 from middlewared.kernel.event import Record
 from middlewared.store.lock import DataDirectory
 from middlewared.store.log import LogStore
 from middlewared.store.rebuild import rebuild
-from tests.crash.workloads import NOUNS, PREPARED, REGISTRY, Say, chain, checkpoint_soon, fold, groups, opened
+from tests.crash.workloads import (
+    NOUNS,
+    PREPARED,
+    REGISTRY,
+    WORKLOADS,
+    Say,
+    chain,
+    checkpoint_soon,
+    fold,
+    groups,
+    opened,
+)
 
 STARTS = 3
 TRIES = 3
 WHOLE = PREPARED + 12
 TAIL = 5
+LIFE_S = 30
 
 
 def live(data: Path, say: Say) -> None:
@@ -77,27 +96,51 @@ def _append(log: LogStore, group: Sequence[Record]) -> int:
     return log.head().seq
 
 
+def once(work: Callable[[Path, Say], None], data: Path, say: Say) -> None:
+    """A workload, up to the first error."""
+    try:
+        work(data, say)
+    except MiddlewareError as e:
+        say(f"ended: {type(e).__name__}: {e}")
+    else:
+        say("done")
+
+
+LIVES: dict[str, Callable[[Path, Say], None]] = {
+    "faults": live,
+    **{name: partial(once, work) for name, work in WORKLOADS.items()},
+}
+
+
+def _lived(life: Callable[[Path, Say], None], data: Path, say: Say) -> int:
+    """The status with which the life ended; 0 also where it ended with an error of ours."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(LIFE_S)
+        try:
+            life(data, say)
+        except BaseException as e:
+            say(f"escaped: {e!r}")
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
 def main() -> None:
     shim = ctypes.CDLL(None)
     with Path(sys.argv[1]).open("ab", buffering=0) as mark:
+
+        def say(words: str) -> None:
+            mark.write(f"{words}\n".encode())
+
         for line in sys.stdin:
-            directory, _, fault = line.strip().partition(" ")
+            directory, life, fault = line.strip().split(" ", 2)
             data = Path(directory) / "data"
-            last = ""
-
-            def say(words: str) -> None:
-                nonlocal last
-                last = words
-                mark.write(f"{words}\n".encode())
-
-            shim.crash_set(str(data).encode(), f"{directory}/trace".encode(), fault.encode() or None)
-            try:
-                live(data, say)
-            except Exception as e:
-                say(f"escaped: {e!r}")
+            shim.crash_set(str(data).encode(), f"{directory}/trace".encode(), fault.encode())
+            if status := _lived(LIVES[life], data, say):
+                say(f"escaped: wait status {status}")
             seen = shim.crash_seen()
             shim.crash_set(None, None, None)
-            print(seen, last, flush=True)
+            print(seen, flush=True)
 
 
 if __name__ == "__main__":

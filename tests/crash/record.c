@@ -14,7 +14,7 @@
  *                     while     only while this file is there; calls at other times are not counted
  *
  * crash_set(root, trace, fault) gives a running process others, NULL: none; crash_seen() says how many calls the fault
- * has counted.
+ * has counted, here and in the processes that were forked since.
  *
  * A call and its note are made under one lock, so the notes stand in the order of the effects. A file is known by its
  * inode, and named as the kernel names it (/proc/self/fd), so a descriptor that was duplicated or renamed away is seen.
@@ -55,12 +55,13 @@ struct note {
     uint32_t data_size;
 };
 
-static struct {
+/* Shared with the processes that this one forks, so that it knows what they have counted. */
+static struct fault {
     char call[16];
     char path[256];
     char present[PATH_SIZE];
     int nth, count, error, delay_ms, halve, seen;
-} fault;
+} *fault;
 
 static char root[PATH_SIZE];
 static char mark[PATH_SIZE];
@@ -71,28 +72,28 @@ static void read_fault(const char *text)
 {
     char copy[2 * PATH_SIZE], *rest = copy, *pair;
     snprintf(copy, sizeof copy, "%s", text);
-    fault.nth = fault.count = 1;
+    fault->nth = fault->count = 1;
     while ((pair = strsep(&rest, ",")) != NULL) {
         char *value = strchr(pair, '=');
         if (value == NULL)
             abort();
         *value++ = 0;
         if (!strcmp(pair, "call"))
-            snprintf(fault.call, sizeof fault.call, "%s", value);
+            snprintf(fault->call, sizeof fault->call, "%s", value);
         else if (!strcmp(pair, "path"))
-            snprintf(fault.path, sizeof fault.path, "%s", value);
+            snprintf(fault->path, sizeof fault->path, "%s", value);
         else if (!strcmp(pair, "while"))
-            snprintf(fault.present, sizeof fault.present, "%s", value);
+            snprintf(fault->present, sizeof fault->present, "%s", value);
         else if (!strcmp(pair, "nth"))
-            fault.nth = atoi(value);
+            fault->nth = atoi(value);
         else if (!strcmp(pair, "count"))
-            fault.count = atoi(value);
+            fault->count = atoi(value);
         else if (!strcmp(pair, "errno"))
-            fault.error = atoi(value);
+            fault->error = atoi(value);
         else if (!strcmp(pair, "short"))
-            fault.halve = atoi(value);
+            fault->halve = atoi(value);
         else if (!strcmp(pair, "delay_ms"))
-            fault.delay_ms = atoi(value);
+            fault->delay_ms = atoi(value);
         else
             abort();
     }
@@ -113,6 +114,10 @@ static void noted_in(const char *path)
 __attribute__((constructor)) static void begin(void)
 {
     const char *value;
+    long shared = syscall(SYS_mmap, NULL, sizeof *fault, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0L);
+    if (shared == -1)
+        abort();
+    fault = (struct fault *)shared;
     if ((value = getenv("CRASH_ROOT")) != NULL)
         snprintf(root, sizeof root, "%s", value);
     if ((value = getenv("CRASH_MARK")) != NULL)
@@ -128,13 +133,13 @@ EXPORT void crash_set(const char *new_root, const char *new_trace, const char *n
     pthread_mutex_lock(&lock);
     snprintf(root, sizeof root, "%s", new_root ? new_root : "");
     noted_in(new_trace);
-    memset(&fault, 0, sizeof fault);
+    memset(fault, 0, sizeof *fault);
     if (new_fault != NULL)
         read_fault(new_fault);
     pthread_mutex_unlock(&lock);
 }
 
-EXPORT int crash_seen(void) { return fault.seen; }
+EXPORT int crash_seen(void) { return fault->seen; }
 
 /* --- names --- */
 
@@ -228,21 +233,21 @@ static void hole(const char *what, const char *path)
 static int struck(const char *call, const char *path)
 {
     int hit, number;
-    if (fault.call[0] == 0 || strcmp(call, fault.call) != 0 || !ends(path, fault.path))
+    if (fault == NULL || fault->call[0] == 0 || strcmp(call, fault->call) != 0 || !ends(path, fault->path))
         return 0;
-    if (fault.present[0] != 0 && syscall(SYS_faccessat, AT_FDCWD, fault.present, F_OK) != 0)
+    if (fault->present[0] != 0 && syscall(SYS_faccessat, AT_FDCWD, fault->present, F_OK) != 0)
         return 0;
     pthread_mutex_lock(&lock);
-    number = ++fault.seen;
-    hit = number >= fault.nth && (fault.count == 0 || number < fault.nth + fault.count);
+    number = ++fault->seen;
+    hit = number >= fault->nth && (fault->count == 0 || number < fault->nth + fault->count);
     pthread_mutex_unlock(&lock);
     if (!hit)
         return 0;
-    if (fault.delay_ms > 0) {
-        struct timespec delay = {fault.delay_ms / 1000, (fault.delay_ms % 1000) * 1000000L};
+    if (fault->delay_ms > 0) {
+        struct timespec delay = {fault->delay_ms / 1000, (fault->delay_ms % 1000) * 1000000L};
         nanosleep(&delay, NULL);
     }
-    return fault.halve && number == fault.nth ? -1 : fault.error;
+    return fault->halve && number == fault->nth ? -1 : fault->error;
 }
 
 #define FAIL(e)      \

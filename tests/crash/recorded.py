@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.crash.rebuild import Image, image_of
-from tests.crash.workloads import killed, prepare
+from tests.crash.workloads import base_of, prepare
 
 SOURCE = Path(__file__).with_name("record.c")
 TOP = SOURCE.parents[2]
@@ -24,47 +24,64 @@ def build(directory: Path) -> Path:
 
 
 class Lives:
-    """Many lives of tests.crash.faults, in one process under the shim."""
+    """Many lives of tests.crash.faults, under the shim."""
 
     def __init__(self, shim: Path, directory: Path) -> None:
         self._directory = directory
         self._count = 0
-        mark = directory / "mark"
-        mark.touch()
-        self.base = killed()
+        self._mark = directory / "mark"
+        self._mark.touch()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.faults", str(mark)],
-            env={**os.environ, "LD_PRELOAD": str(shim), "CRASH_MARK": str(mark), "PYTHONDONTWRITEBYTECODE": "1"},
+            [sys.executable, "-m", "tests.crash.faults", str(self._mark)],
+            env={**os.environ, "LD_PRELOAD": str(shim), "CRASH_MARK": str(self._mark), "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=TOP,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def live(self, fault: str) -> Life:
+    def live(self, name: str, fault: str) -> Life:
         self._count += 1
         directory = self._directory / str(self._count)
         directory.mkdir()
-        self.base.write(directory / "data")
+        base = base_of(name)
+        base.write(directory / "data")
+        self._mark.write_bytes(b"")
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{directory} {fault}\n")
+        self._process.stdin.write(f"{directory} {name} {fault}\n")
         self._process.stdin.flush()
-        seen, _, last = self._process.stdout.readline().strip().partition(" ")
-        return Life(int(seen), last, str(directory / "data"), directory / "trace", self.base)
+        seen = int(self._process.stdout.readline())
+        return Life(name, seen, tuple(self._mark.read_text().splitlines()), directory, base)
 
     def close(self) -> None:
         self._process.communicate(timeout=30)
 
 
 class Life(NamedTuple):
-    """seen: how many calls the fault has counted. last: the last word."""
+    """seen: how many calls the fault has counted. said: its words. base: what there was before."""
 
+    name: str
     seen: int
-    last: str
-    root: str
-    trace: Path
+    said: tuple[str, ...]
+    directory: Path
     base: Image
+
+    @property
+    def last(self) -> str:
+        return self.said[-1] if self.said else ""
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def root(self) -> str:
+        return str(self.data)
+
+    @property
+    def trace(self) -> Path:
+        return self.directory / "trace"
 
 
 class Recorded(NamedTuple):

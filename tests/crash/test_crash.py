@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from middlewared.store.schema import HEADS
 from tests.crash.enumeration import judge_all
-from tests.crash.rebuild import Disk, notes
+from tests.crash.rebuild import Disk, Image, notes
 from tests.crash.recorded import Recorded
 from tests.crash.workloads import WORKLOADS
 
-EVERY = 11
+EVERY = 17
 """In the quick form each so many-th point is opened."""
 
 Run = Callable[[str], Recorded]
@@ -28,6 +32,23 @@ def test_the_notes_hold_every_byte_that_the_run_left_on_the_disk(run: Run, name:
     replayed = disk.image("kept", random.Random())
     assert replayed is not None
     assert replayed.entries == done.real.entries
+
+
+def test_the_files_of_an_older_build_are_brought_to_this_ones_schemas_on_the_way(run: Run, tmp_path: Path) -> None:
+    done = run("migrated")
+    assert [revisions(image, tmp_path / when) for when, image in (("before", done.base), ("after", done.real))] == [
+        {"log": "0001", "state": "0001"},
+        {"log": HEADS["log"], "state": HEADS["state"]},
+    ]
+
+
+def revisions(image: Image, data: Path) -> dict[str, str]:
+    image.write(data)
+    found = {}
+    for which in ("log", "state"):
+        with closing(sqlite3.connect(data / f"{which}.db")) as database:
+            (found[which],) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    return found
 
 
 def test_every_group_that_is_answered_was_synced_before(run: Run) -> None:

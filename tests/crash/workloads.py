@@ -19,15 +19,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 from middlewared_plugins.network import plugin as network
 from middlewared_plugins.network.configuration import NOUN, Update
+from sqlalchemy import insert
 
 from middlewared.engine.registry import Registry
 from middlewared.kernel.event import START, Position, Record, Stamp, seal
 from middlewared.plugin import Noun
 from middlewared.shell.identity import Cluster, Keys, make_certificate
-from middlewared.store import snapshot
+from middlewared.store import schema, snapshot, sqlite
 from middlewared.store.aside import set_aside
+from middlewared.store.audit import AuditStore
 from middlewared.store.lock import DataDirectory
 from middlewared.store.log import LogStore
 from middlewared.store.rebuild import open_state, rebuild
@@ -42,16 +45,23 @@ SMALL_CHECKPOINT = 8
 PREPARED = 40
 PIECE = 8192
 KEPT = 25
+METHOD = "network.configuration.update"
+NAMED_FROM = PREPARED + 4
+"""In the middle of a group, and after groups that still go into a log of the first schema."""
 CLUSTER = Cluster(cluster_id="0123456789abcdef", key=bytes(range(32)))
 
 Say = Callable[[str], None]
 
 
-def chain(count: int, after: Position = START, term: int = 1) -> list[Record]:
-    """The same records in every process: each changes the domain, and some are as long as several pages."""
+def chain(count: int, after: Position = START, term: int = 1, named_from: int | None = None) -> list[Record]:
+    """The same records in every process: each changes the domain, and some are as long as several pages.
+
+    named_from: the first seq whose record says which method asked for it.
+    """
     state, records = NOUN.initial, list[Record]()
-    stamp = Stamp(**{name: getattr(STAMP, name) for name in STAMP.__struct_fields__ if name != "term"}, term=term)
     for seq in range(after.seq + 1, after.seq + count + 1):
+        method = METHOD if named_from is not None and seq >= named_from else ""
+        stamp = msgspec.structs.replace(STAMP, term=term, method=method)
         hosts = tuple(f"10.0.{seq}.{n} host-{n}" for n in range(250)) if seq % 7 == 3 else ()
         for event in NOUN.decide(state, Update(domain=f"d{seq}.example", hosts=hosts))[:1]:
             record = seal(event, after, stamp)
@@ -195,6 +205,23 @@ def aside(data: Path, say: Say) -> None:
         log.close()
 
 
+def migrated(data: Path, say: Say) -> None:
+    """The files of an older build: state.db is migrated as it is opened, log.db at the first record with a method."""
+    records = chain(PREPARED + 12, named_from=NAMED_FROM)
+    with DataDirectory(data):
+        log, state = opened(data)
+        AuditStore.open(data / "audit.db").close()
+        say(f"acked {log.head().seq}")
+        checkpoint_soon(log)
+        checkpoint_soon(state)
+        for group in groups(records[PREPARED:]):
+            head = log.append(group)
+            say(f"acked {head.seq}")
+            fold(state, records[: head.seq])
+        state.close()
+        log.close()
+
+
 def keys(data: Path, say: Say) -> None:
     """A controller's first start, and its pairing."""
     with DataDirectory(data):
@@ -215,7 +242,7 @@ def careless(data: Path, say: Say) -> None:
         os._exit(0)
 
 
-WORKLOADS = {work.__name__: work for work in (commit, goes_on, cut, rebuilt, installed, aside, keys)}
+WORKLOADS = {work.__name__: work for work in (commit, goes_on, cut, rebuilt, installed, aside, migrated, keys)}
 
 
 @cache
@@ -233,11 +260,40 @@ def killed() -> Image:
     return left
 
 
+@cache
+def older() -> Image:
+    """What the first build leaves that was killed with PREPARED records written: both files in their first schema."""
+    records = chain(PREPARED)
+    with TemporaryDirectory() as directory:
+        data = Path(directory)
+        log = LogStore.open(data / "log.db")
+        for group in groups(records):
+            log.append(group)
+        state = sqlite.writer(data / "state.db", "NORMAL")
+        with state.begin() as connection:
+            schema.migrate(connection, "state", "0001")
+            states = states_after(records)
+            for noun in NOUNS:
+                if rows := noun.project(states[noun.name]):
+                    connection.execute(insert(noun.table), [dict(row) for row in rows])
+            seq, term, hash_ = records[-1].position
+            connection.exec_driver_sql("INSERT INTO applied VALUES (1, ?, ?, ?, ?)", (seq, term, hash_, seq))
+        left = image_of(data)
+        state.dispose()
+        log.close()
+    return left
+
+
+def base_of(name: str) -> Image:
+    """What the workload begins with."""
+    if name in ("commit", "keys"):
+        return Image({})
+    return older() if name == "migrated" else killed()
+
+
 def prepare(name: str, data: Path) -> None:
-    """Make what the workload begins with."""
     data.mkdir(parents=True)
-    if name not in ("commit", "keys"):
-        killed().write(data)
+    base_of(name).write(data)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewared.kernel.errors import BadBootFile
+from middlewared.kernel.errors import BadBootFile, PortFailed
 from middlewared.shell.identity import Cluster, Keys, code_of, read_code
 
 
@@ -55,6 +55,13 @@ def test_a_controller_is_paired_when_it_knows_its_cluster_and_also_after_a_resta
     assert Keys(tmp_path / "A", "A").cluster == cluster
     assert set(modes(tmp_path / "A" / "keys").values()) == {0o600}
     assert set(modes(tmp_path / "A" / "keys")) == {"node.key", "node.crt", "peer.crt", "cluster.json", "secrets.json"}
+
+
+def test_a_pairing_that_cannot_be_kept_is_refused_with_the_reason(keys: Keys, tmp_path: Path) -> None:
+    (tmp_path / "A" / "keys" / ".cluster.json").mkdir()
+    with pytest.raises(PortFailed, match="remember the pairing"):
+        keys.pair(Cluster.new(), "the certificate")
+    assert keys.cluster is None
 
 
 def test_no_two_clusters_are_the_same(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from middlewared.kernel.audit import Filter, Note
+from middlewared.kernel.errors import PortFailed
 from middlewared.store.audit import AuditStore
 
 
@@ -59,3 +60,11 @@ def test_a_file_that_is_damaged_is_kept_beside_a_new_one(tmp_path: Path) -> None
     assert len(store.find(Filter(), None, 10)) == 1
     store.close()
     assert (tmp_path / "audit.db.damaged").read_bytes().startswith(b"no database")
+
+
+def test_a_damaged_file_that_cannot_be_put_away_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    path.write_bytes(b"no database at all" * 100)
+    (tmp_path / "audit.db.damaged").mkdir()
+    with pytest.raises(PortFailed, match="put the damaged audit away"):
+        AuditStore.open(path)

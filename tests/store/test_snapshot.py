@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,20 @@ def test_one_that_cannot_be_opened_in_its_place_leaves_the_old_one(world: World)
     store = world.open()
     assert store.applied().position == world.records[7].position
     store.close()
+
+
+def test_one_that_is_not_whole_in_its_file_does_not_take_the_place(world: World) -> None:
+    beside = world.beside()
+    beside.to(10)
+    with closing(sqlite3.connect(world.path.with_name("state.db.beside"))) as reader:
+        reader.execute("SELECT * FROM applied").fetchone()  # while it has the file open, the -wal file stays
+        with pytest.raises(PortFailed, match="could not be written to it"):
+            beside.finish(0)
+
+
+def test_a_snapshot_that_is_not_there_is_named(world: World, tmp_path: Path) -> None:
+    with pytest.raises(PortFailed, match=r"nothing\.db: No such file"):
+        world.beside(tmp_path / "nothing.db")
 
 
 def test_what_a_killed_process_left_beside_is_removed(world: World) -> None:
