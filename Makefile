@@ -38,7 +38,7 @@ sim: setup  ## the pair under simulated faults: SEEDS=, FIRST=
 sim-mutants: setup  ## seeded bugs, each of which the simulator must find
 	@$(BIN)/python -m middlewared.sim.hunt
 
-crash: setup  ## open what a crash leaves, at every point of the workloads of tests/crash
+crash: setup  ## open what a crash or a failing disk leaves, at every call of the workloads of tests/crash: a quarter of an hour
 	@$(BIN)/python -m tests.crash
 
 check: setup  ## style, types and the floors

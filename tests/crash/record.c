@@ -11,7 +11,6 @@
  *                     errno     the number with which they fail; left out: they succeed
  *                     short     1: the first write that is hit puts half of its bytes on the disk, the next ones fail
  *                     delay_ms  how long they take first
- *                     while     only while this file is there; calls at other times are not counted
  *
  * crash_set(root, trace, fault) gives a running process others, NULL: none; crash_seen() says how many calls the fault
  * has counted, here and in the processes that were forked since.
@@ -59,7 +58,6 @@ struct note {
 static struct fault {
     char call[16];
     char path[256];
-    char present[PATH_SIZE];
     int nth, count, error, delay_ms, halve, seen;
 } *fault;
 
@@ -82,8 +80,6 @@ static void read_fault(const char *text)
             snprintf(fault->call, sizeof fault->call, "%s", value);
         else if (!strcmp(pair, "path"))
             snprintf(fault->path, sizeof fault->path, "%s", value);
-        else if (!strcmp(pair, "while"))
-            snprintf(fault->present, sizeof fault->present, "%s", value);
         else if (!strcmp(pair, "nth"))
             fault->nth = atoi(value);
         else if (!strcmp(pair, "count"))
@@ -234,8 +230,6 @@ static int struck(const char *call, const char *path)
 {
     int hit, number;
     if (fault == NULL || fault->call[0] == 0 || strcmp(call, fault->call) != 0 || !ends(path, fault->path))
-        return 0;
-    if (fault->present[0] != 0 && syscall(SYS_faccessat, AT_FDCWD, fault->present, F_OK) != 0)
         return 0;
     pthread_mutex_lock(&lock);
     number = ++fault->seen;

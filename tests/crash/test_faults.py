@@ -14,6 +14,8 @@ from tests.crash.recorded import Lives
 
 EVERY = 31
 """In the quick form each so many-th call fails, and of each life each so many-hundredth crash is opened."""
+OF_THE_CONTROLLER, OF_A_WORKLOAD = 7, 21
+"""The same in `make test-full`; `make crash` fails each."""
 WORKLOADS = [name for name in LIVES if name != "faults"]
 
 NEW = {"cut": "state.db.new", "installed": "state.db.beside"}
@@ -52,19 +54,11 @@ def test_projections_that_do_not_reach_the_disk_as_they_are_closed_do_not_take_t
 
 @pytest.mark.full
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("call", CALLS)
-def test_each_call_may_fail_once(lives: Lives, call: str, error: str) -> None:
-    failed = fail_each(lives, "faults", call, error)
-    assert failed.wrong == []
-    assert failed.endings.total() > 0
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("name", WORKLOADS)
-def test_a_call_of_each_workload_may_fail(lives: Lives, name: str, error: str) -> None:
+@pytest.mark.parametrize("name", LIVES)
+def test_more_calls_of_each_life_may_fail(lives: Lives, name: str, error: str) -> None:
+    every = OF_THE_CONTROLLER if name == "faults" else OF_A_WORKLOAD
     for call in CALLS:
-        assert fail_each(lives, name, call, error, every=7, first=some_of(name)).wrong == []
+        assert fail_each(lives, name, call, error, every=every, first=some_of(name)).wrong == []
 
 
 @pytest.mark.parametrize("error", ERRORS)
