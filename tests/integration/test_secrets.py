@@ -30,21 +30,22 @@ pytestmark = pytest.mark.root
 IN_MEMORY = "fenced.state"
 """In /run, which no power loss outlives: what fenced must know again when it was killed, the cluster's key too."""
 WRONG = "wrong-password-Zq7tK2mW"
-CAPTURE_S = 12.0
+CAPTURE_AT_MOST_S = 30.0
 CAPTURE = """
-import socket, sys, time
+import pathlib, socket, sys, time
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 s.bind(("il0", 0))
-end = time.monotonic() + float(sys.argv[2])
+s.settimeout(0.1)
+end = time.monotonic() + float(sys.argv[3])
 with open(sys.argv[1], "wb") as file:
-    while (left := end - time.monotonic()) > 0:
-        s.settimeout(left)
+    while not pathlib.Path(sys.argv[2]).exists():
+        assert time.monotonic() < end, "nobody ended the capture"
         try:
             file.write(s.recv(65535))
         except TimeoutError:
-            break
+            pass
 """
-"""Every frame of the interlink, of both directions, into a file."""
+"""Every frame of the interlink, of both directions, into a file, until another file is there."""
 
 
 def keys_of(pair: Pair) -> dict[str, bytes]:
@@ -95,15 +96,19 @@ def test_no_secret_is_in_any_file_or_on_the_interlink(pair: Pair, tmp_path: Path
     told = pair.call("A", "system.secrets.status")
     assert isinstance(told, dict)
     assert (told["equal"], told["plain"]) == (True, 0)
-    captured = tmp_path / "interlink"
+    captured, enough = tmp_path / "interlink", tmp_path / "enough"
+    words = (sys.executable, "-c", CAPTURE, str(captured), str(enough), str(CAPTURE_AT_MOST_S))
     with ThreadPoolExecutor(1) as threads:
-        script = threads.submit(
-            pair.run, "A", sys.executable, "-c", CAPTURE, str(captured), str(CAPTURE_S), timeout_s=CAPTURE_S + 20
-        )
-        pair.kill("B", "middlewared")  # So that the line is built up, and the handshake is seen too.
-        pair.wait_until("both in sync", lambda: pair.is_whole("A"), within_s=10)
-        asyncio.run(exercise(pair))
-        write_at_vip(pair, domain="secrets.test")
+        script = threads.submit(pair.run, "A", *words, timeout_s=CAPTURE_AT_MOST_S + 20)
+        try:
+            pair.wait_until("the capture runs", captured.exists, within_s=10)
+            pair.kill("B", "middlewared")  # So that the line is built up, and the handshake is seen too.
+            pair.wait_until("both in sync", lambda: pair.is_whole("A"), within_s=10)
+            asyncio.run(exercise(pair))
+            write_at_vip(pair, domain="secrets.test")
+            pair.wait_until("the last write is applied on both", lambda: pair.is_whole("A"), within_s=10)
+        finally:
+            enough.touch()
         script.result()
     secrets = {"password": pair.result.password.encode(), "hash": hash_in(pair).encode(), "wrong": WRONG.encode()}
     secrets |= keys_of(pair)

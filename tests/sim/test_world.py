@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 
 import pytest
 
@@ -15,11 +18,17 @@ SEEDS = 200
 AT_ONCE = 25
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Pool]:
+    with get_context("spawn").Pool() as pool:
+        yield pool
+
+
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
-def test_no_promise_is_broken_whatever_fails(first: int) -> None:
+def test_no_promise_is_broken_whatever_fails(processes: Pool, first: int) -> None:
     tally = Tally()
-    for seed in range(first, first + AT_ONCE):
-        tally.add(live(seed))
+    for outcome in processes.imap(live, range(first, first + AT_ONCE)):
+        tally.add(outcome)
     assert [(outcome.violations, replay(outcome.seed)) for outcome in tally.failed] == []
     assert sum(tally.faults.values()) > 10 * AT_ONCE / 4
     assert tally.answered > AT_ONCE
