@@ -284,3 +284,23 @@ def test_a_part_in_which_nothing_is_common_is_followed_by_the_question_for_what_
     assert frames.ask_before(mine, follow) == 3
     assert frames.ask_before(mine, msgspec.structs.replace(follow, history=theirs[1:])) is None
     assert frames.ask_before(mine, msgspec.structs.replace(follow, complete=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("theirs", "why"),
+    [
+        (Identity(cluster_id="other", node="B", catalogue="x"), "cluster"),
+        (Identity(cluster_id="c", node="A", catalogue="x"), "both controllers"),
+        (Identity(cluster_id="c", node="B", catalogue="x", protocol=2), "link protocol"),
+        (Identity(cluster_id="c", node="B", catalogue="x", log_format_min=9, log_format_max=9), "log formats"),
+        (Identity(cluster_id="c", node="B", catalogue="x", key_ids=("k",)), "keys"),
+    ],
+)
+def test_a_peer_that_does_not_belong_here_is_refused_by_name(theirs: Identity, why: str) -> None:
+    mine = Identity(cluster_id="c", node="A", catalogue="x")
+    assert why in (frames.why_refused(mine, theirs) or "")
+
+
+def test_a_peer_with_another_catalogue_is_accepted() -> None:
+    mine = Identity(cluster_id="c", node="A", catalogue="x")
+    assert frames.why_refused(mine, Identity(cluster_id="c", node="B", catalogue="y")) is None
