@@ -190,29 +190,28 @@ class CommittedState:
 
     def _fold_upto(self, commit_seq: int) -> list[Change]:
         changes: list[Change] = []
-        while self._unapplied and self._unapplied[0].seq <= commit_seq and self.blocked is None:
-            record = self._unapplied[0]
-            try:
-                change = self.fold(self.states, record)
-            except (UnknownKind, msgspec.ValidationError) as e:
-                self.blocked = str(e) if isinstance(e, UnknownKind) else f"seq {record.seq}: {e}"
-                log.error("event=apply_blocked why=%r", self.blocked)
-                break
-            self._unapplied.popleft()
-            self.applied = record.position
-            self.requests.committed(record)
-            if change.noun is not None:
-                self.history.note(record.seq, change.noun, self.states[change.noun])
-            self._passed(change)
-            changes.append(change)
-        self.history.seq = self.applied.seq
+        unapplied, states, note = self._unapplied, self.states, self.history.note
+        try:
+            while unapplied and unapplied[0].seq <= commit_seq and self.blocked is None:
+                record = unapplied[0]
+                change = self.fold(states, record)
+                unapplied.popleft()
+                changes.append(change)
+                if change.noun is not None:
+                    note(record.seq, change.noun, states[change.noun])
+                    self._dirty.add(change.noun)
+                if record.seq % CHECKPOINT_EVENTS == 0 or record.seq in self._marks:
+                    self.applied = record.position
+                    self._point().told = True
+        except (UnknownKind, msgspec.ValidationError) as e:
+            self.blocked = str(e) if isinstance(e, UnknownKind) else f"seq {record.seq}: {e}"
+            log.error("event=apply_blocked why=%r", self.blocked)
+        finally:
+            if changes:
+                self.applied = changes[-1].record.position
+                self.requests.committed([change.record for change in changes])
+            self.history.seq = self.applied.seq
         return changes
-
-    def _passed(self, change: Change) -> None:
-        if change.noun is not None:
-            self._dirty.add(change.noun)
-        if self.applied.seq % CHECKPOINT_EVENTS == 0 or self.applied.seq in self._marks:
-            self._point().told = True
 
     def mark(self, seq: int) -> None:
         """Have on_digest told the digest at exactly `seq`; nothing is told when the fold is beyond it already."""

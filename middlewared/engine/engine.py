@@ -294,8 +294,8 @@ class Engine:
         if any(record.kind == log_format.Raised.kind for record in records):
             self._replicator.replica.goes_on_in(self._state.written_format())
 
-    def stored(self) -> None:
-        self._storing -= 1
+    def stored(self, groups: int) -> None:
+        self._storing -= groups
         if self._under_way.queued:
             self._group()
 

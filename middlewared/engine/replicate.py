@@ -44,7 +44,7 @@ class Listener(Protocol):
 
     def storing(self, records: tuple[Record, ...]) -> None: ...
 
-    def stored(self) -> None: ...
+    def stored(self, groups: int) -> None: ...
 
     def committed(self, commit_seq: int, pair_seq: int) -> None: ...
 
@@ -167,6 +167,7 @@ class Replicator:
             case values.WriteRecord():
                 self.spawn(self._feed_written(action))
             case values.Cut():
+                self._appends.apart()
                 self.spawn(self._feed_cut(action.at))
             case values.Open():
                 self._listener.opened(action.term, action.adopted)
@@ -210,9 +211,9 @@ class Replicator:
         """Why nothing new may be written here; None while there is room. Cheap enough for every command."""
         return self._appends.full or self._room()
 
-    def _stored(self, head: Position) -> None:
+    def _stored(self, head: Position, groups: int) -> None:
         self.feed(values.Stored(head))
-        self._listener.stored()
+        self._listener.stored(groups)
 
     def _not_stored(self, error: BaseException) -> None:
         if isinstance(error, Diverged):

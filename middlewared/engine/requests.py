@@ -2,12 +2,16 @@
 
 The committed ones are kernel.outcomes' index. It is read from state.db beside the start, because a full one takes a
 tenth of a second that nobody should wait for; what is committed meanwhile is folded in after it.
+
+Only an owner is asked, and seldom while much waits: records that wait are looked at when somebody asks, so that a
+standby that catches up never looks at them.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -29,6 +33,7 @@ class Requests:
     def __init__(self) -> None:
         self._index: Outcomes | None = None
         self._late: list[Record] = []
+        self._unseen: deque[Record] = deque()
         self._waiting: dict[Key, Seen] = {}
 
     @property
@@ -39,17 +44,19 @@ class Requests:
     def begin(self, index: Outcomes) -> None:
         """The index as state.db has it."""
         self._index = index
-        for record in self._late:
-            index.fold(record)
+        index.fold(self._late)
         self._late.clear()
 
     def forget(self) -> None:
         """Begin anew, without an index."""
         self._index = None
         self._late.clear()
+        self._unseen.clear()
         self._waiting.clear()
 
     def find(self, key: Key) -> Seen | None:
+        while self._unseen:
+            self._see(self._unseen.popleft())
         waits = self._waiting.get(key)
         known = self._index.find(key) if self._index is not None else None
         if known is None or (waits is not None and waits.outcome.first <= known.last + 1):
@@ -58,30 +65,39 @@ class Requests:
 
     def follow(self, records: Iterable[Record]) -> None:
         """These records stand in the log; they are not committed yet."""
-        for record in records:
-            key = key_of(record)
-            if key is None:
-                continue
-            known = self._waiting.get(key)
-            if known is None:
-                outcome = Outcome(record.seq, record.seq, record.term, record.kind, 0, record.method)
-            elif known.outcome.last == record.seq - 1 and known.outcome.term == record.term:
-                outcome = msgspec.structs.replace(known.outcome, last=record.seq)
-            else:
-                continue
-            self._waiting[key] = Seen(outcome, record.position)
+        self._unseen.extend(records)
 
-    def committed(self, record: Record) -> None:
-        if self._index is None:
-            self._late.append(record)
-        else:
-            self._index.fold(record)
+    def _see(self, record: Record) -> None:
         key = key_of(record)
-        if key is not None and key in self._waiting and self._waiting[key].outcome.last <= record.seq:
-            del self._waiting[key]
+        if key is None:
+            return
+        waits = self._waiting.get(key)
+        # The first records of a command may be committed before the rest of it.
+        known = waits.outcome if waits is not None else self._index.find(key) if self._index is not None else None
+        if known is not None and known.last == record.seq - 1 and known.term == record.term:
+            outcome = msgspec.structs.replace(known, last=record.seq)
+        elif waits is None:
+            outcome = Outcome(record.seq, record.seq, record.term, record.kind, 0, record.method)
+        else:
+            return
+        self._waiting[key] = Seen(outcome, record.position)
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """These, which stand in the log right after those that were committed before."""
+        if self._index is None:
+            self._late.extend(records)
+        else:
+            self._index.fold(records)
+        last = records[-1].seq
+        while self._unseen and self._unseen[0].seq <= last:
+            self._unseen.popleft()
+        if self._waiting:
+            self._waiting = {key: seen for key, seen in self._waiting.items() if seen.outcome.last > last}
 
     def cut_after(self, seq: int) -> None:
         """Forget records that were cut from the log before they were committed."""
+        while self._unseen and self._unseen[-1].seq > seq:
+            self._unseen.pop()
         self._waiting = {key: seen for key, seen in self._waiting.items() if seen.outcome.last <= seq}
 
 

@@ -124,14 +124,16 @@ class Outcomes:
         found.reverse()
         return found
 
-    def fold(self, record: Record) -> None:
-        """The next record is committed."""
-        self._log_ns += max(0, min(record.wall_ns - self._wall_ns, STEP_NS))
-        self._seq, self._wall_ns = record.seq, record.wall_ns
-        if record.request_id:
-            self._remember(record)
-        if self._oldest_ns < self._log_ns - KEPT_NS or len(self._kept) > LIMIT:
-            self._expire()
+    def fold(self, records: Iterable[Record]) -> None:
+        """The next records are committed."""
+        kept = self._kept
+        for record in records:
+            self._log_ns += max(0, min(record.wall_ns - self._wall_ns, STEP_NS))
+            self._seq, self._wall_ns = record.seq, record.wall_ns
+            if record.request_id:
+                self._remember(record)
+            if self._oldest_ns < self._log_ns - KEPT_NS or len(kept) > LIMIT:
+                self._expire()
 
     def _expire(self) -> None:
         kept, since_ns = self._kept, self._log_ns - KEPT_NS

@@ -45,15 +45,18 @@ class LogEnds:
     def stored(self, head: Position) -> None:
         """Everything up to `head` is durable."""
         while self._storing and self._storing[0][-1].seq <= head.seq:
-            for record in self._storing.popleft():
-                self._extend(TermEnd(record.term, record.seq, record.hash))
+            self._extend(self._storing.popleft())
         self.head = head
 
-    def _extend(self, end: TermEnd) -> None:
-        if self._history and self._history[-1].term == end.term:
-            self._history[-1] = end
-        else:
-            self._history.append(end)
+    def _extend(self, records: tuple[Record, ...]) -> None:
+        history, last = self._history, records[-1]
+        if history and history[-1].term == last.term:
+            history[-1] = TermEnd(last.term, last.seq, last.hash)
+            return
+        for record in records:
+            if history and history[-1].term == record.term:
+                history.pop()
+            history.append(TermEnd(record.term, record.seq, record.hash))
 
     def was_cut(self, head: Position, history: History) -> None:
         self.cutting = False

@@ -18,30 +18,24 @@ commits wait for it.
 from __future__ import annotations
 
 import enum
+from collections import deque
 
 from middlewared.kernel.errors import Diverged
 from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node, PairRecord, other
 from middlewared.protocol import replication_frames as frames
+from middlewared.protocol import replication_values as values
 from middlewared.protocol.checkpoint import Agreement
 from middlewared.protocol.in_sync import InSync, lacks, recorded
 from middlewared.protocol.lag import Lag
 from middlewared.protocol.replication_log import Line, LogEnds
-from middlewared.protocol.replication_values import (
-    DigestAt,
-    Digested,
-    Open,
-    Owning,
-    Read,
-    Records,
-    WriteRecord,
-    Written,
-)
 
 GATHER_S = 1.0
 SILENT_S = 0.25
 COMMIT_NOTICE_S = 0.02
 WINDOW = 4096
+READS = 2
+"""While one batch is shipped, and stored and applied over there, the next is read."""
 
 
 class Phase(enum.Enum):
@@ -53,7 +47,9 @@ class Phase(enum.Enum):
 class Owner:
     """Owns one term. A new term is a new Owner: nothing is carried over but the log."""
 
-    def __init__(self, log: LogEnds, line: Line, agreement: Agreement, node: Node, tenure: Owning, now: float) -> None:
+    def __init__(
+        self, log: LogEnds, line: Line, agreement: Agreement, node: Node, tenure: values.Owning, now: float
+    ) -> None:
         self.log = log
         self.line = line
         self.agreement = agreement
@@ -77,7 +73,7 @@ class Owner:
         # streaming
         self._follow: frames.Follow | None = None
         self._streaming = False
-        self._reading: int | None = None
+        self._reading: deque[int] = deque()
         self._sent = log.tip
         self._silent_since: float | None = None
         self._silent = False
@@ -105,7 +101,7 @@ class Owner:
 
     # --- opening ---
 
-    def _begin(self, tenure: Owning, now: float) -> None:
+    def _begin(self, tenure: values.Owning, now: float) -> None:
         log = self.log
         why = None if tenure.alone or tenure.forced else lacks(tenure, self.node, log.head)
         if why is not None:
@@ -117,14 +113,14 @@ class Owner:
             self._open(now)
         self.lead()
 
-    def _believe(self, tenure: Owning) -> None:
+    def _believe(self, tenure: values.Owning) -> None:
         """What the record says is committed is, also where this controller forgot it: no later record may say less."""
         record, log = tenure.record, self.log
         if record is None or tenure.hash_here != record.committed_hash or record.committed_seq <= log.committed.seq:
             return
         self.line.committed(log, self._recorded, log.pair_seq)
 
-    def _peer_may_hold_ours(self, tenure: Owning) -> bool:
+    def _peer_may_hold_ours(self, tenure: values.Owning) -> bool:
         record = tenure.record
         return record is not None and record.owner == self.node and self.peer in record.in_sync
 
@@ -139,7 +135,7 @@ class Owner:
         # Which of the records of earlier terms were answered is not known here: all of them may have been.
         self._opened_at = self.log.tip.seq
         self._patience_until = now + SILENT_S if self.line.greeted else now
-        self.line.act(Open(self.term, self._adopted))
+        self.line.act(values.Open(self.term, self._adopted))
 
     def _gather(self, follow: frames.Follow, now: float) -> None:
         """The peer told its history before this owner opened: adopt what it has, or cut what is not to be kept."""
@@ -193,7 +189,7 @@ class Owner:
     def line_down(self) -> None:
         self._follow = None
         self._streaming = False
-        self._reading = None
+        self._reading.clear()
         self._silent_since = None
         self.acked = None
         self.peer_blocked = ""
@@ -222,7 +218,7 @@ class Owner:
                 self.agreement.answered(frame.digest_seq, frame.digest, now)
 
     def propose(self, records: tuple[Record, ...], now: float) -> None:
-        live = self.acked is not None and self._reading is None and self._sent == self.log.tip
+        live = self.acked is not None and not self._reading and self._sent == self.log.tip
         if live:
             # First to the peer, whose answer takes longer than the disk here; neither waits for the other.
             self._ship(records)
@@ -237,13 +233,13 @@ class Owner:
         self._sent = self.log.tip
         self._fetch()
 
-    def written(self, message: Written, now: float) -> None:
+    def written(self, message: values.Written, now: float) -> None:
         self._in_sync.written(message, now)
 
-    def have_read(self, message: Records) -> None:
-        if message.at.seq != self._reading:
+    def have_read(self, message: values.Records) -> None:
+        if message.at.seq not in self._reading:
             return
-        self._reading = None
+        self._reading.remove(message.at.seq)
         if not self._streaming:
             self._streaming = True
             self._sent = message.at
@@ -269,7 +265,7 @@ class Owner:
             if self._streaming and self.acked is not None:
                 self.line.send(frames.Commit(self.term, self.log.committed.seq, self.log.pair_seq))
         if self.agreement.due(now) and self._compares():
-            self.line.act(DigestAt(self.log.applied_seq))
+            self.line.act(values.DigestAt(self.log.applied_seq))
 
     # --- what is told ---
 
@@ -289,7 +285,7 @@ class Owner:
         if self._compares():
             self.agreement.applied(self.log.applied_seq, now)
 
-    def digested(self, message: Digested, now: float) -> None:
+    def digested(self, message: values.Digested, now: float) -> None:
         self.agreement.here(message.seq, message.digest)
         if self._compares():
             self.line.send(frames.Checkpoint(self.term, message.seq, message.digest, self.agreement.shape))
@@ -307,14 +303,13 @@ class Owner:
         follow, log = self._follow, self.log
         if follow is None or (follow.head.seq > log.head.seq and log.head != log.tip):
             return
-        self._streaming, self._reading = False, None
-        self._silent, self._silent_since = False, None
-        self.acked = None
+        self._streaming = False
+        self._reading.clear()
+        self._silent, self._silent_since, self.acked = False, None, None
         if self._lost(follow) and self._in_sync.may_name(self.peer):
             return
         self._follow = None
-        _, self._reading = frames.match_point(log.history, follow.history)
-        self.line.act(Read(self._reading, 0))
+        self._read(frames.match_point(log.history, follow.history)[1], 0)
 
     def _lost(self, follow: frames.Follow) -> bool:
         """The standby holds less than what may have been answered."""
@@ -330,11 +325,16 @@ class Owner:
 
     def _pump(self) -> None:
         """Catch-up: read on from the disk, at most a window ahead of what is acknowledged."""
-        if not self._streaming or self._reading is not None or self.acked is None:
+        if not self._streaming or self.acked is None:
             return
-        if self._sent.seq < self.log.head.seq and self._sent.seq - self.acked.seq < WINDOW:
-            self._reading = self._sent.seq
-            self.line.act(Read(self._sent.seq, frames.BATCH_RECORDS))
+        after = self._reading[-1] + frames.BATCH_RECORDS if self._reading else self._sent.seq
+        while len(self._reading) < READS and after < self.log.head.seq and after - self.acked.seq < WINDOW:
+            self._read(after, frames.BATCH_RECORDS)
+            after += frames.BATCH_RECORDS
+
+    def _read(self, after: int, limit: int) -> None:
+        self._reading.append(after)
+        self.line.act(values.Read(after, limit))
 
     def _watch_peer(self, now: float) -> None:
         if not self._streaming or self.acked is None or self._sent.seq <= self.acked.seq:
@@ -377,7 +377,7 @@ class Owner:
             committed_seq=committed.seq,
             committed_hash=committed.hash,
         )
-        self.line.act(WriteRecord(id_, record))
+        self.line.act(values.WriteRecord(id_, record))
 
     def _wanted(self, now: float) -> frozenset[Node]:
         me, both = frozenset({self.node}), frozenset({self.node, self.peer})

@@ -436,8 +436,8 @@ class Watched:
             self._world.watch.proposed(self._node, records)
         self._engine.storing(records)
 
-    def stored(self) -> None:
-        self._engine.stored()
+    def stored(self, groups: int) -> None:
+        self._engine.stored(groups)
 
     def committed(self, commit_seq: int, pair_seq: int) -> None:
         self._world.watch.committed(self._node, commit_seq, pair_seq)

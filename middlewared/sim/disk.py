@@ -251,7 +251,7 @@ def rebuild(platter: Platter, registry: Registry, upto: int) -> None:
         name = registry.noun_of.get(record.kind)
         if name is not None:
             states[name] = registry.nouns[name].evolve(states[name], registry.catalogue.open(record))
-        commands.fold(record)
+    commands.fold(platter.records[:upto])
     pair_seq = min(platter.states[-1].applied.pair_seq, upto) if platter.states else UNKNOWN
     end = platter.at(upto)
     delta = commands.delta(0)

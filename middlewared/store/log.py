@@ -21,7 +21,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from middlewared.kernel.errors import Diverged, LogDamaged, MiddlewareError, OutOfSpace, PortFailed
-from middlewared.kernel.event import START, Position, Record, follows
+from middlewared.kernel.event import START, Position, Record, chained
 from middlewared.store import cut, records, schema, sqlite
 from middlewared.store.reader import LogReader
 from middlewared.store.verify import refuse_lost_frames, verify
@@ -75,12 +75,9 @@ class LogStore(LogReader):
         log is opened anew.
         """
         self._refuse_after_failure()
-        expected = self._head
-        for record in group:
-            why = follows(record, expected)
-            if why is not None:
-                raise Diverged(f"{self.path}: a record that cannot follow seq {expected.seq} is refused: {why}")
-            expected = record.position
+        expected, why = chained(group, self._head)
+        if why is not None:
+            raise Diverged(f"{self.path}: a record that cannot follow seq {expected.seq} is refused: {why}")
         try:
             if self._revision < schema.WITH_METHOD and records.need_method(group):
                 self._widen()

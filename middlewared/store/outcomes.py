@@ -56,7 +56,6 @@ def folded(log: Records, upto: int) -> Outcomes:
     found = Outcomes()
     at = max(0, upto - RECORDS)
     while at < upto and (batch := log.since(at, min(_BATCH, upto - at))):
-        for record in batch:
-            found.fold(record)
+        found.fold(batch)
         at = batch[-1].seq
     return found

@@ -189,7 +189,7 @@ def fold(
                 at = batch[index - 1].position if index > 0 else at
                 return at, states, _why_blocked(record, e)
             if commands is not None and record.seq > commands_after:
-                commands.fold(record)
+                commands.fold((record,))
         at = last
         if progress is not None:
             progress(at.seq)

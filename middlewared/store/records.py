@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import dialect
 
 from middlewared.kernel.audit import Filter
 from middlewared.kernel.errors import LogDamaged
-from middlewared.kernel.event import START, Headline, Position, Record, follows
+from middlewared.kernel.event import START, Headline, Position, Record, chained
 from middlewared.store import schema
 
 
@@ -141,12 +141,10 @@ def term_history(connection: Connection) -> list[tuple[int, int, bytes]]:
 
 def check_chain(records: Sequence[Record], before: Position, path: Path) -> Position:
     """The position after `records`, each of which must follow the one before. Raises LogDamaged at the first."""
-    for record in records:
-        why = follows(record, before)
-        if why is not None:
-            raise LogDamaged(str(path), before.seq + 1, why)
-        before = record.position
-    return before
+    end, why = chained(records, before)
+    if why is not None:
+        raise LogDamaged(str(path), end.seq + 1, why)
+    return end
 
 
 def _record(row: Sequence[object], path: Path) -> Record:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from middlewared.engine.context import Committed
 from middlewared.kernel.errors import CallFailed, OutcomeUnknown, OutOfSpace, PortFailed
-from middlewared.kernel.event import Position
+from middlewared.kernel.event import Position, Record
 from middlewared.store.log import LogStore
 from tests.engine.pair import Controller, Pair, locked, outcome, until
 
@@ -130,3 +130,24 @@ async def test_a_disk_that_stalls_holds_commits_up_and_moves_no_role(tmp_path: P
         await pair.equal()
         assert pair.a.replica.term == 1
         assert pair.a.fatal == []
+
+
+async def test_groups_that_wait_for_the_disk_become_one_commit(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits: list[int] = []
+
+    def append(group: Sequence[Record]) -> Position:
+        commits.append(len(group))
+        return LogStore.append(pair.b.log, group)
+
+    monkeypatch.setattr(pair.b.log, "append", append)
+    pair.disk.writable = False
+    with locked(pair.b.directory / "log.db"):
+        writes = []
+        for n in range(6):
+            writes.append(asyncio.create_task(pair.a.update(domain=f"{n}.example")))
+            await until(lambda n=n: pair.a.log.head().seq == n + 2)  # type: ignore[misc]
+    pair.disk.writable = True
+    await asyncio.gather(*writes)
+    assert sum(commits) == 6
+    assert len(commits) <= 2, commits
+    await pair.equal()

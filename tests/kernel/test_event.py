@@ -21,6 +21,7 @@ from middlewared.kernel.event import (
     Record,
     Stamp,
     UnknownKind,
+    chained,
     digest,
     follows,
     seal,
@@ -132,6 +133,16 @@ def test_the_next_record_may_begin_a_higher_term() -> None:
     first = seal(Emptied(), START, STAMP)
     second = seal(Emptied(), first.position, msgspec.structs.replace(STAMP, term=9))
     assert follows(second, first.position) is None
+
+
+def test_of_many_records_it_is_said_where_they_end_and_why_the_next_cannot_stand_there() -> None:
+    first = seal(Emptied(), START, STAMP)
+    second = seal(Emptied(), first.position, STAMP)
+    assert chained((first, second), START) == (second.position, None)
+    assert chained((), START) == (START, None)
+    assert chained((first, first, second), START) == (first.position, "seq 1 where 2 belongs")
+    changed = msgspec.structs.replace(second, payload=b"{ }")
+    assert chained((first, changed), START) == (first.position, "its bytes do not give its hash")
 
 
 def lift_colour(payload: dict[str, object]) -> dict[str, object]:

@@ -22,8 +22,7 @@ def record(
 
 def folded(records: Sequence[Record]) -> Outcomes:
     made = Outcomes()
-    for each in records:
-        made.fold(each)
+    made.fold(records)
     return made
 
 
@@ -112,8 +111,7 @@ def test_a_fold_that_goes_on_from_what_was_written_is_the_fold_of_the_whole_log(
     log, cut = log_of(steps), data.draw(st.integers(0, len(steps)))
     written = folded(log[:cut]).delta(0)
     gone_on = Outcomes(written.ended, written.time)
-    for each in log[cut:]:
-        gone_on.fold(each)
+    gone_on.fold(log[cut:])
     assert gone_on.delta(0) == folded(log).delta(0)
 
 
@@ -124,8 +122,7 @@ def test_what_a_delta_says_brings_a_file_to_what_memory_holds(
     log, cut = log_of(steps), data.draw(st.integers(0, len(steps)))
     made = folded(log[:cut])
     rows = {outcome.first: (key, outcome) for key, outcome in made.delta(0).ended}
-    for each in log[cut:]:
-        made.fold(each)
+    made.fold(log[cut:])
     delta = made.delta(cut)
     rows |= {outcome.first: (key, outcome) for key, outcome in delta.ended}
     rows = {first: row for first, row in rows.items() if first >= delta.oldest}

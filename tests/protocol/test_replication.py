@@ -8,6 +8,7 @@ import pytest
 from middlewared.kernel.event import START, Position, Stamp, seal
 from middlewared.kernel.facts import Node, other
 from middlewared.protocol import replication_frames as frames
+from middlewared.protocol import replication_owner
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication_owner import Phase
 from tests.protocol.two_replicas import Controller, Noted, World, check, owner_of, pair
@@ -20,6 +21,41 @@ def test_a_new_pair_comes_to_level_pair() -> None:
     record = world.nodes["A"].log.records[-1]
     assert world.answered[record.hash] == "pair"
     assert world.nodes["B"].log.records[-1].hash == record.hash
+
+
+def test_while_one_batch_is_on_its_way_the_next_is_read_and_no_more_than_a_window_is_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frames, "BATCH_RECORDS", 8)
+    monkeypatch.setattr(replication_owner, "WINDOW", 32)
+    world = pair()
+    world.crash("B")
+    world.run(1.0)
+    for n in range(100):
+        world.nodes["A"].propose(str(n))
+    world.run(2.0)
+    under_way: list[int] = []
+    owner, perform = owner_of(world, "A"), world.nodes["A"].perform
+
+    def noting(action: values.Action) -> None:
+        if isinstance(action, values.Read) and action.limit:
+            assert owner.acked is not None
+            assert action.seq < owner.acked.seq + 32
+            under_way.append(action.seq)
+        if isinstance(action, values.Send) and isinstance(action.frame, frames.Append):
+            ahead.append(len(under_way))
+            under_way.clear()
+        perform(action)
+
+    ahead: list[int] = []
+    world.nodes["A"].perform = noting  # type: ignore[method-assign]
+    world.restart("B")
+    world.open_line()
+    world.run(3.0)
+    check(world)
+    assert max(ahead) == 2
+    assert world.record is not None
+    assert world.record.in_sync == ("A", "B")
 
 
 def test_without_the_peer_the_record_is_written_before_the_first_reply() -> None:
