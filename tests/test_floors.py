@@ -73,7 +73,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "middlewared/sim/hub.py",
         "asyncio",
     ): "FenceClient.write waits with a timeout, as the real one, on the virtual loop",
-    ("middlewared/sim/controller.py", "pathlib.Path"): "the replicator names a quarantine directory; nobody opens it",
+    ("middlewared/sim/processes.py", "pathlib.Path"): "the replicator names a quarantine directory; nobody opens it",
 }
 # The whole chance of a simulated world is one generator that its seed begins; the module's own functions are not it.
 SEEDED = "random.Random"
