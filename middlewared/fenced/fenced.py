@@ -109,8 +109,9 @@ class Fenced:
                 _set(self._vips_down, all(vip.state != "MASTER" for vip in message.vips))
                 self._server.say("middlewared", message)
             case hub.Begin():
-                facts.begins = facts.owns
-                self._said = None
+                # Who needs a new term asks at every word until it has one: answering each of them would never end.
+                if not facts.begins:
+                    facts.begins, self._said = facts.owns, None
             case hub.Force():
                 facts.forced = True
                 self._claim_not_before = 0.0

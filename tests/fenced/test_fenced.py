@@ -338,6 +338,18 @@ class TestTheRecord:
         await until(lambda: world.b.term == 9, 2, "B knows of it")
         assert world.b.stands_by()
 
+    async def test_asked_for_a_term_that_the_disks_do_not_grant_it_does_not_answer_every_time(
+        self, world: World
+    ) -> None:
+        await world.boot()
+        await world.shelf(verb="cut", node="A")
+        seen = len(world.a.seen)
+        for _ in range(200):
+            world.a.middlewared.send(hub.Begin())
+        await holds_for(lambda: len(world.a.seen) - seen < 50, 0.5, "a few words only")
+        await world.shelf(verb="heal", node="A")
+        await until(lambda: world.a.term > 8, 5, "the term is raised")
+
 
 class TestWithoutDisks:
     @pytest.fixture
