@@ -93,8 +93,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "skip-the-record-write",
         _OWNER,
-        "        self.line.act(WriteRecord(id_, record))\n",
-        "        self._in_sync.written(Written(id_, True), now)\n",
+        "        self.line.act(values.WriteRecord(id_, record))\n",
+        "        self._in_sync.written(values.Written(id_, True), now)\n",
         "an owner goes on as if the record said who is in sync, and never writes it",
     ),
     Mutant(
