@@ -10,7 +10,7 @@ from sqlalchemy.dialects.sqlite import dialect
 
 from middlewared.kernel.event import Record
 from middlewared.kernel.outcomes import LIMIT, Delta, LogTime, Outcome, Outcomes
-from middlewared.store import schema
+from middlewared.store import schema, sqlite
 
 _INSERT = str(insert(schema.outcome).prefix_with("OR REPLACE").compile(dialect=dialect(paramstyle="qmark")))
 _BATCH = 4096
@@ -27,7 +27,7 @@ class Records(Protocol):
 def write(connection: Connection, delta: Delta) -> None:
     rows = [(o.first, o.last, o.term, o.kind, o.at_ns, o.method, *key) for key, o in delta.ended]
     if rows:
-        connection.exec_driver_sql(_INSERT, rows)
+        sqlite.insert(connection.connection.cursor(), _INSERT, rows)
     connection.execute(delete(schema.outcome).where(schema.outcome.c.first < delta.oldest))
     time = delta.time
     connection.execute(

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.sqlite import dialect
 from middlewared.kernel.audit import Filter
 from middlewared.kernel.errors import LogDamaged
 from middlewared.kernel.event import START, Headline, Position, Record, chained
-from middlewared.store import schema
+from middlewared.store import schema, sqlite
 
 
 def _sql(statement: ClauseElement) -> str:
@@ -50,9 +50,9 @@ def put(connection: Connection, records: Sequence[Record], before: Position) -> 
     cursor = connection.connection.cursor()
     rows = [msgspec.structs.astuple(record) for record in records]
     if need_method(records):
-        cursor.executemany(_INSERT, rows)
+        sqlite.insert(cursor, _INSERT, rows)
     else:
-        cursor.executemany(_INSERT_FIRST, [row[:-1] for row in rows])
+        sqlite.insert(cursor, _INSERT_FIRST, [row[:-1] for row in rows])
     last = before.term if before.seq > 0 else None
     for record in records:
         if record.term != last:

@@ -11,14 +11,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
@@ -27,6 +30,8 @@ from middlewared.kernel.errors import LogDamaged, MiddlewareError, OutOfSpace, P
 COPY_PAGES = 256
 COPY_PAUSE_S = 0.001
 """A live database is copied in steps of so many pages, with such a pause between them."""
+ROWS = (2048, 512, 64)
+"""So many rows are inserted by one statement; few sizes, because each is a statement that the driver keeps."""
 BUSY_S = 5.0
 """How long a connection waits for another's lock before it gives up."""
 
@@ -85,6 +90,26 @@ def transaction(connection: Connection) -> Iterator[None]:
     except BaseException:
         driver.rollback()
         raise
+
+
+def insert(cursor: sqlite3.Cursor | DBAPICursor, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert `rows`; statement: the INSERT of one, which ends with its VALUES.
+
+    Many rows are one statement. The driver lets go of the interpreter's lock for each, and may wait 5 ms until a busy
+    thread gives it back: row by row, a standby that catches up would wait for its own loop at every record.
+    """
+    done = 0
+    for size in ROWS:
+        while len(rows) - done >= size:
+            cursor.execute(_of_many(statement, size), tuple(chain.from_iterable(rows[done : done + size])))
+            done += size
+    if done < len(rows):
+        cursor.executemany(statement, rows[done:])
+
+
+@cache
+def _of_many(statement: str, rows: int) -> str:
+    return statement + f", {statement[statement.rindex('(') :]}" * (rows - 1)
 
 
 def reader(path: Path, *, untouched: bool = False) -> Engine:
