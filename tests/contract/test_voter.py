@@ -4,171 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Protocol
 
-import msgspec
 import pytest
 
-from middlewared.fenced.polling import Polling
 from middlewared.kernel.facts import Node, PairRecord
-from middlewared.kernel.register import UNTOUCHED, Denied, Granted, Holding, Silent
-from middlewared.ports import Voter
-from middlewared.protocol.ballot import Ballot, Mandate, Won
-from middlewared.shell.clock import SystemClock
-from middlewared.shell.shelf_voter import ShelfVoter
-from middlewared.sim.voter import Disk, SimVoter
-
-DISKS = 3
-DEADLINE_S = 0.3
-DURABLE_S = 3.0
-CLAIMS = 10_000
-IN_MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
-"""Ten thousand claims are thousands of fsyncs; where there is no such place they take longer."""
-
-
-class Rig(Protocol):
-    """Disks, and what may happen to them."""
-
-    def cable(self, node: Node, disk: int) -> Voter:
-        """A connection of its own."""
-        ...
-
-    async def cut(self, node: Node, way: str = "both") -> None: ...
-
-    async def heal(self, node: Node) -> None: ...
-
-    async def crash(self) -> None:
-        """Kill what keeps the disks, with no warning, and start it again."""
-        ...
-
-
-class SimRig:
-    def __init__(self) -> None:
-        self._disks = [Disk() for _ in range(DISKS)]
-        self._cables: list[tuple[Node, SimVoter]] = []
-
-    def cable(self, node: Node, disk: int) -> Voter:
-        voter = SimVoter(f"disk{disk}", self._disks[disk], node)
-        self._cables.append((node, voter))
-        return voter
-
-    async def cut(self, node: Node, way: str = "both") -> None:
-        for whose, voter in self._cables:
-            voter.cut = voter.cut or whose == node
-
-    async def heal(self, node: Node) -> None:
-        for whose, voter in self._cables:
-            voter.cut = voter.cut and whose != node
-
-    async def crash(self) -> None:
-        """Memory that crashes is gone; what this backend promises is nothing but the rules."""
-
-
-class ShelfRig:
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        for name in ("state", "A", "B"):
-            (directory / name).mkdir()
-        self._cables: list[ShelfVoter] = []
-        self.process = self.start()
-
-    def start(self) -> subprocess.Popen[bytes]:
-        d = self._directory
-        command = [sys.executable, "-m", "middlewared.lab.shelf", f"{d}/state", "--disks", str(DISKS)]
-        command += ["--node", f"A={d}/A", "--node", f"B={d}/B", "--control", f"{d}/control"]
-        return subprocess.Popen(command, stderr=subprocess.PIPE)
-
-    async def up(self) -> None:
-        for _ in range(1000):
-            if await self._order({"verb": "state"}) is not None:
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError("the shelf did not come up within 10 s")
-
-    def cable(self, node: Node, disk: int) -> Voter:
-        path = f"{self._directory}/{node}/{disk}"
-        voter = ShelfVoter(f"disk{disk}", path, deadline_s=DEADLINE_S, durable_s=DURABLE_S)
-        self._cables.append(voter)
-        return voter
-
-    async def cut(self, node: Node, way: str = "both") -> None:
-        assert (await self._order({"verb": "cut", "node": node, "way": way}) or {})["ok"] is True
-
-    async def heal(self, node: Node) -> None:
-        assert (await self._order({"verb": "heal", "node": node}) or {})["ok"] is True
-
-    async def crash(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
-        self._close_stderr()
-        self.process = self.start()
-        await self.up()
-
-    def end(self) -> None:
-        for cable in self._cables:
-            cable.close()
-        self.process.kill()
-        self.process.wait(10)
-        self._close_stderr()
-
-    def _close_stderr(self) -> None:
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-
-    async def _order(self, order: dict[str, object]) -> dict[str, object] | None:
-        try:
-            reader, writer = await asyncio.open_unix_connection(f"{self._directory}/control")
-        except OSError:
-            return None
-        try:
-            writer.write(msgspec.json.encode(order) + b"\n")
-            async with asyncio.timeout(5):
-                line = await reader.readline()
-        finally:
-            writer.close()
-        answer: dict[str, object] = msgspec.json.decode(line)
-        return answer
-
-
-@pytest.fixture(params=["sim", "shelf"])
-async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    if request.param == "sim":
-        yield SimRig()
-        return
-    directory = Path(tempfile.mkdtemp(prefix="mw-", dir=IN_MEMORY))
-    shelf = ShelfRig(directory)
-    try:
-        await shelf.up()
-        yield shelf
-    finally:
-        shelf.end()
-        shutil.rmtree(directory)
+from middlewared.kernel.register import UNTOUCHED, Denied, Granted, Silent
+from tests.contract.conftest import DEADLINE_S, DISKS, Rig, ShelfRig, claimed
 
 
 def a_record(owner: Node, term: int, serial: int = 1) -> PairRecord:
     return PairRecord(
         term=term, owner=owner, in_sync=("A", "B"), committed_seq=7, committed_hash=b"\x01" * 32, serial=serial
     )
-
-
-async def claimed(voter: Voter, node: Node, term: int) -> Holding:
-    """Claim over whatever is there; must be granted."""
-    over = await voter.read()
-    assert isinstance(over, Holding)
-    answer = await voter.claim(node, term, over)
-    assert isinstance(answer, Granted), answer
-    return answer.holding
 
 
 async def test_an_untouched_disk_is_free_in_term_0_without_record_or_heartbeat(rig: Rig) -> None:
@@ -298,82 +149,6 @@ async def test_a_claim_through_a_cut_cable_is_silent_and_later_claims_still_tell
     assert isinstance(await a.claim("A", 1, UNTOUCHED), Silent)
     await rig.heal("A")
     assert await a.read() == UNTOUCHED
-
-
-async def stall(chance: random.Random) -> None:
-    """Between nothing and a millisecond: wide enough for the others to come between."""
-    if chance.random() < 0.02:
-        await asyncio.sleep(chance.random() / 1000)
-    else:
-        for _ in range(chance.randrange(4)):
-            await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize("contenders", [2, 4])
-async def test_no_term_is_granted_twice_in_ten_thousand_contended_claims(rig: Rig, contenders: int) -> None:
-    grants: Counter[int] = Counter()
-    claims = 0
-
-    async def contend(number: int) -> None:
-        nonlocal claims
-        chance = random.Random(number)
-        node: Node = "A" if number % 2 == 0 else "B"
-        disk = rig.cable(node, 0)
-        while claims < CLAIMS:
-            claims += 1
-            over = await disk.read()
-            assert isinstance(over, Holding)
-            await stall(chance)
-            answer = await disk.claim(node, over.term + 1, over)
-            assert not isinstance(answer, Silent), answer
-            grants[over.term + 1] += isinstance(answer, Granted)
-
-    await asyncio.gather(*(contend(number) for number in range(contenders)))
-    assert claims >= CLAIMS
-    assert [term for term, count in grants.items() if count > 1] == []
-    assert sum(grants.values()) < claims, "nobody ever lost: the claims were not contended"
-
-
-class StallingVoter:
-    """A voter whose owner is slow between reading and claiming, and between the claims."""
-
-    def __init__(self, voter: Voter, chance: random.Random, counted: Counter[str]) -> None:
-        self.name = voter.name
-        self._voter = voter
-        self._chance = chance
-        self._counted = counted
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._voter, name)
-
-    async def claim(self, node: Node, term: int, over: Holding) -> Granted | Denied | Silent:
-        self._counted["claims"] += 1
-        await stall(self._chance)
-        return await self._voter.claim(node, term, over)
-
-
-@pytest.mark.parametrize("contenders", [2, 3])
-async def test_no_term_has_two_owners_in_contended_ballots_over_three_disks(rig: Rig, contenders: int) -> None:
-    owners: dict[int, list[int]] = {}
-    counted: Counter[str] = Counter()
-
-    async def contend(number: int) -> None:
-        chance = random.Random(number)
-        node: Node = "A" if number % 2 == 0 else "B"
-        voters = {str(d): StallingVoter(rig.cable(node, d), chance, counted) for d in range(DISKS)}
-        while counted["claims"] < CLAIMS:
-            counted["ballots"] += 1
-            mandate = Mandate(node=node, known_term=0, forced=True)
-            pauses_s = (chance.random() / 1000, chance.random() / 500)
-            machine = Ballot(mandate, tuple(voters), pauses_s=pauses_s)
-            outcome = await Polling(machine, node, voters, SystemClock()).outcome  # type: ignore[arg-type]
-            if isinstance(outcome, Won):
-                owners.setdefault(outcome.term, []).append(number)
-            await stall(chance)
-
-    await asyncio.gather(*(contend(number) for number in range(contenders)))
-    assert {term: who for term, who in owners.items() if len(who) > 1} == {}
-    assert 0 < len(owners) < counted["ballots"], "the ballots were not contended"
 
 
 class TestTheShelfAlone:

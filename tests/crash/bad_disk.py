@@ -18,7 +18,8 @@ from pathlib import Path
 
 from middlewared.kernel.errors import OutcomeUnknown
 from middlewared.store.log import LogStore
-from tests.engine.pair import Pair, outcome, until
+from tests.engine.controllers import until
+from tests.engine.pair import Pair, outcome
 
 STALL_S = 10
 DEADLINE_S = 1.0

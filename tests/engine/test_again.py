@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,19 +14,12 @@ from middlewared_plugins.network import configuration, vip
 from middlewared.engine.context import Committed
 from middlewared.kernel.errors import CallFailed, OutcomeUnknown, Refused
 from middlewared.shell.clock import SystemClock
-from tests.engine.pair import Pair, locked, outcome, until
+from tests.engine.controllers import locked, until
+from tests.engine.pair import Pair, outcome
 
 ONE = configuration.Update(domain="one.example")
 TWO = configuration.Update(domain="two.example")
 VIP = vip.Update(address="10.0.0.9", prefix=24, interface="lan0", vhid=7)
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    """A owns and B follows, in sync."""
-    async with Pair(tmp_path) as made:
-        await made.in_sync()
-        yield made
 
 
 def same(done: Committed, seq: int, term: int) -> bool:

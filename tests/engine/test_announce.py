@@ -15,7 +15,7 @@ from middlewared.engine.standin import MemoryLog
 from middlewared.kernel.errors import CallFailed, MiddlewareError
 from middlewared.plugin import Announcement
 from middlewared.protocol.session import Session
-from tests.engine.pair import until
+from tests.engine.controllers import until
 
 
 class Guest(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,17 +13,11 @@ from middlewared.engine.context import Committed
 from middlewared.kernel.errors import CallFailed, OutcomeUnknown, OutOfSpace, PortFailed
 from middlewared.kernel.event import Position, Record
 from middlewared.store.log import LogStore
-from tests.engine.pair import Controller, Pair, locked, outcome, until
+from tests.engine.controllers import Controller, locked, until
+from tests.engine.pair import Pair, outcome
 
 LONG = tuple(f"10.0.0.{n} host-{n}" for n in range(250))
 """More than a page, so that the file must grow."""
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Pair(tmp_path) as made:
-        await made.in_sync()
-        yield made
 
 
 class Full:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,18 +11,12 @@ from middlewared_plugins.network import configuration, vip
 
 from middlewared.kernel.errors import NoRole
 from middlewared.kernel.event import START, Stamp, seal
-from tests.engine.pair import OLDER, REGISTRY, Pair, until
+from tests.engine.controllers import OLDER, REGISTRY, until
+from tests.engine.pair import Pair
 
 VIP = vip.Update(address="10.0.0.9", prefix=24, interface="lan0", vhid=7)
 
 STAMP = Stamp(term=1, origin="A", actor="eva", request_id="r", wall_ns=0)
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Pair(tmp_path) as made:
-        await made.in_sync()
-        yield made
 
 
 def rows(path: Path, statement: str) -> list[tuple[object, ...]]:

@@ -23,7 +23,8 @@ from middlewared.kernel.errors import CallFailed, ConfigBehind
 from middlewared.kernel.facts import Node
 from middlewared.plugin import Aside, ControllerFacts
 from middlewared.shell.clock import SystemClock
-from tests.engine.pair import REGISTRY, Controller, Pair, until
+from tests.engine.controllers import REGISTRY, Controller, until
+from tests.engine.pair import Pair
 from tests.engine.test_divergence import diverge, reconciled
 from tests.plugins.client import Client
 from tests.plugins.view import MemoryView

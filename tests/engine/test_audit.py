@@ -12,7 +12,8 @@ from middlewared.kernel.audit import Filter, Kept, Note
 from middlewared.kernel.errors import PortFailed
 from middlewared.shell.clock import SystemClock
 from middlewared.store.audit import AuditStore
-from tests.engine.pair import REGISTRY, Pair
+from tests.engine.controllers import REGISTRY
+from tests.engine.pair import Pair
 
 ALL = Filter()
 
@@ -34,13 +35,6 @@ class Failing:
 
     def close(self) -> None:
         self._store.close()
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Pair(tmp_path) as made:
-        await made.in_sync()
-        yield made
 
 
 def trail_over(pair: Pair, store: AuditStore | Failing) -> AuditTrail:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,8 @@ from middlewared.plugin import AlertSource, Effect, View
 from middlewared.protocol import hub
 from middlewared.protocol import replication_values as values
 from middlewared.shell.clock import SystemClock
-from tests.engine.pair import Controller, Pair, until
+from tests.engine.controllers import Controller, until
+from tests.engine.pair import Pair
 from tests.engine.standing import standing
 from tests.plugins.view import MemoryView
 
@@ -74,13 +75,6 @@ class World:
 
     async def join(self, code: str, host: str, discard_mine: bool) -> None:
         self.joined.append((code, host, discard_mine))
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Pair(tmp_path) as made:
-        await made.in_sync()
-        yield made
 
 
 async def test_both_controllers_of_a_pair_say_what_they_are_and_where_the_logs_stand(pair: Pair) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -21,14 +20,8 @@ from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.peer_calls import FEATURE, Answer, Ask
 from middlewared.protocol.repair import Stage
 from middlewared.shell.clock import SystemClock
-from tests.engine.pair import Controller, Pair, until
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Pair(tmp_path) as made:
-        await made.in_sync()
-        yield made
+from tests.engine.controllers import Controller, until
+from tests.engine.pair import Pair
 
 
 async def fill(owner: Controller, upto: int) -> None:

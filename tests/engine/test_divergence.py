@@ -15,7 +15,8 @@ from middlewared.plugin import Command
 from middlewared.protocol import replication_values as values
 from middlewared.store import quarantine
 from middlewared.store.log import LogStore
-from tests.engine.pair import Controller, Pair, until
+from tests.engine.controllers import Controller, until
+from tests.engine.pair import Pair
 
 BATCH = 1000
 LONG_S = 60.0

@@ -2,22 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from middlewared.kernel.errors import CallFailed
 from middlewared.protocol import replication_values as values
-from tests.engine.pair import Controller, Pair, until
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    """A owns and B follows, in sync."""
-    async with Pair(tmp_path) as made:
-        await made.in_sync()
-        yield made
+from tests.engine.controllers import Controller, until
+from tests.engine.pair import Pair
 
 
 async def failure(controller: Controller, seq: int, level: str, timeout_s: float = 0.0) -> CallFailed:

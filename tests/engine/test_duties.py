@@ -12,7 +12,7 @@ from middlewared.engine.duties import Duties
 from middlewared.engine.standin import MemoryEngine, dispatcher
 from middlewared.kernel.errors import CallFailed, NotActive
 from middlewared.plugin import Duty, DutyCall
-from tests.engine.pair import until
+from tests.engine.controllers import until
 
 EVERY_S = 0.001
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from middlewared_plugins.network import configuration, vip
@@ -12,16 +10,10 @@ from middlewared.engine import history
 from middlewared.engine.history import RECENT
 from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.event import Record
-from tests.engine.pair import Controller, Pair
+from tests.engine.controllers import Controller
+from tests.engine.pair import Pair
 
 VIP = vip.Update(address="10.0.0.9", prefix=24, interface="lan0", vhid=7)
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Pair(tmp_path) as made:
-        await made.in_sync()
-        yield made
 
 
 async def domain_at(controller: Controller, seq: int) -> str:

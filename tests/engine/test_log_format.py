@@ -14,7 +14,8 @@ from middlewared.kernel.event import FIRST_FORMAT, LOG_FORMAT, Stamp, seal
 from middlewared.kernel.facts import Node
 from middlewared.log_format import Raise, Raised
 from middlewared.protocol.replication_frames import Identity
-from tests.engine.pair import Controller, Pair, until
+from tests.engine.controllers import Controller, until
+from tests.engine.pair import Pair
 
 METHOD = "network.configuration.update"
 

@@ -8,7 +8,7 @@ import pytest
 from middlewared.engine.reconcile import Outcome, Reconciler
 from middlewared.kernel.errors import PortFailed
 from middlewared.plugin import Effect, View
-from tests.engine.pair import until
+from tests.engine.controllers import until
 from tests.plugins.view import MemoryView
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,14 +15,8 @@ from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.store import quarantine
 from middlewared.store.schema import NO_DELETE, NO_UPDATE
-from tests.engine.pair import Pair, until
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Pair(tmp_path) as made:
-        await made.in_sync()
-        yield made
+from tests.engine.controllers import until
+from tests.engine.pair import Pair
 
 
 def change(path: Path, *statements: str) -> None:

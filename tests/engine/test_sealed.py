@@ -20,7 +20,8 @@ from middlewared.shell.identity import Keys
 from middlewared.shell.keyring import Keyring
 from middlewared.store.rebuild import rebuild
 from tests import planted
-from tests.engine.pair import Controller, End, Pair, until
+from tests.engine.controllers import Controller, until
+from tests.engine.pair import End, Pair
 
 PASSWORD = "pw-8vQ2-plain"
 REGISTRY = Registry((auth, network))

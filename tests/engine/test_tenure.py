@@ -10,7 +10,8 @@ from middlewared.engine.tenure import Tenure
 from middlewared.kernel.facts import PairRecord
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication_owner import Owner, Phase
-from tests.engine.pair import Pair, until
+from tests.engine.controllers import until
+from tests.engine.pair import Pair
 from tests.engine.standing import standing
 
 

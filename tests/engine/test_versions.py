@@ -12,7 +12,8 @@ from middlewared_plugins.network import vip
 from middlewared.kernel.errors import ConfigBehind
 from middlewared.protocol.replication_frames import Identity
 from middlewared.protocol.replication_owner import Phase
-from tests.engine.pair import OLDER, REGISTRY, Pair, until
+from tests.engine.controllers import OLDER, REGISTRY, until
+from tests.engine.pair import Pair
 from tests.engine.standing import standing
 from tests.engine.test_controller import BUILD, World
 
