@@ -10,7 +10,8 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, cast
 
 import msgspec
 
@@ -39,54 +40,87 @@ class Ends(Protocol):
     def down(self, line: PeerLine) -> None: ...
 
 
-class PeerLine:
-    """One connection to the peer."""
+class PeerLine(asyncio.Protocol):
+    """One connection to the peer. Every frame is handed on as it comes: a write waits for each of them.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    ended: why the line ended, once it has; or what its owner raised when it was told something.
+    """
+
+    def __init__(self, ends: Ends, made: Callable[[PeerLine], None]) -> None:
+        """made: told first that the line is up."""
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ends = ends
+        self._made = made
+        self._transport: asyncio.Transport
+        self._unread = stream.Unread(frames.MAX_FRAME)
         self._why = "closed by the peer"
         self._passed_over: Counter[str] = Counter()
 
     def send(self, frame: frames.LineFrame) -> None:
         """Queue a frame. A peer that does not read is dropped, never waited for."""
-        self._writer.write(stream.frame(frames.encode(frame)))
-        if self._writer.transport.get_write_buffer_size() > UNSENT_LIMIT:
-            self.drop("the peer does not read")
-            self._writer.transport.abort()
+        self._transport.write(stream.frame(frames.encode(frame)))
+        if self._transport.get_write_buffer_size() > UNSENT_LIMIT:
+            self._why = "the peer does not read"
+            self._transport.abort()
 
     def drop(self, why: str) -> None:
         """Close after what was sent. `Ends.down` follows."""
         self._why = why
-        self._writer.close()
+        self._transport.close()
 
-    async def serve(self, ends: Ends) -> str:
-        """Hand every frame on until the line ends. Returns why it ended."""
-        stream.notice_death(self._writer.get_extra_info("socket"))
-        ends.up(self)
+    def end(self, why: str) -> None:
+        """Close at once; `Ends.down` was told when this returns."""
+        self._why = why
+        self._transport.abort()
+        self._down()
+
+    # --- what the transport tells ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
+        stream.notice_death(transport.get_extra_info("socket"))
+        self._made(self)
+        self._ends.up(self)
+
+    def data_received(self, data: bytes) -> None:
         try:
-            while True:
-                frame = frames.decode(await stream.read_frame(self._reader, frames.MAX_FRAME))
-                if isinstance(frame, frames.Unknown):
-                    self._pass_over(frame.tag)
-                else:
-                    ends.got(self, frame)
-        except (asyncio.IncompleteReadError, OSError, ssl.SSLError) as e:
-            why = self._why if isinstance(e, asyncio.IncompleteReadError) else str(e)
+            for body in self._unread.take(data):
+                if self._transport.is_closing():
+                    return
+                self._got(frames.decode(body))
         except (stream.FrameTooLong, msgspec.DecodeError) as e:
-            why = f"the peer sent no frame: {e}"
-        finally:
-            self._writer.transport.abort()
-            ends.down(self)
-            if self._passed_over:
-                log.warning("event=frames_passed_over counts=%r", dict(self._passed_over))
-        return why
+            self.end(f"the peer sent no frame: {e}")
+        except Exception as e:
+            self._transport.abort()
+            self._down(e)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None:
+            self._why = str(exc)
+        self._down()
+
+    def _got(self, frame: frames.LineFrame | frames.Unknown) -> None:
+        if isinstance(frame, frames.Unknown):
+            self._pass_over(frame.tag)
+        else:
+            self._ends.got(self, frame)
 
     def _pass_over(self, tag: str) -> None:
         """A newer peer's frame: see replication_frames for why the line goes on."""
         self._passed_over[tag] += 1
         if self._passed_over[tag] == 1:
             log.warning("event=frame_passed_over tag=%r", tag)
+
+    def _down(self, fault: Exception | None = None) -> None:
+        if self.ended.done():
+            return
+        if fault is None:
+            self.ended.set_result(self._why)
+        else:
+            self.ended.set_exception(fault)
+        self._ends.down(self)
+        if self._passed_over:
+            log.warning("event=frames_passed_over counts=%r", dict(self._passed_over))
 
 
 class PeerLink:
@@ -97,66 +131,77 @@ class PeerLink:
         self._interlink = interlink
         self._keys = keys
         self._ends = ends
-        self._server: asyncio.Server | None = None
-        self._lines: set[asyncio.Task[None]] = set()
+        self._line: PeerLine | None = None
+        self._broken: asyncio.Future[None]
 
     async def run(self) -> None:
-        """Until cancelled. Raises BadBootFile when the interlink's address cannot be listened on."""
+        """Until cancelled. Raises BadBootFile when the interlink's address cannot be listened on, and whatever was
+        raised by who was told of a line.
+        """
+        self._broken = asyncio.get_running_loop().create_future()
         try:
             if self._node == "A":
                 await self._listen()
             else:
                 await self._dial()
         finally:
-            for task in list(self._lines):
-                task.cancel()
-            if self._server is not None:
-                self._server.close()
+            if self._line is not None:
+                self._line.end("ended here")
+
+    def _up(self, line: PeerLine) -> None:
+        if self._line is not None:
+            self._line.end("replaced by a newer one")
+        self._line = line
+        line.ended.add_done_callback(self._down)
+        log.info("event=peer_line_up")
+
+    def _down(self, ended: asyncio.Future[str]) -> None:
+        fault = ended.exception()
+        if fault is None:
+            log.info("event=peer_line_down why=%r", ended.result())
+        elif not self._broken.done():
+            self._broken.set_exception(fault)
 
     async def _listen(self) -> None:
-        context = self._keys.link_context(server=True)
         address, port = self._interlink.address, self._interlink.port
         try:
-            self._server = await asyncio.start_server(
-                self._accept, address, port, ssl=context, ssl_handshake_timeout=CONNECT_TIMEOUT_S, reuse_address=True
+            server = await asyncio.get_running_loop().create_server(
+                lambda: PeerLine(self._ends, self._up),
+                address,
+                port,
+                ssl=self._keys.link_context(server=True),
+                ssl_handshake_timeout=CONNECT_TIMEOUT_S,
+                ssl_shutdown_timeout=CONNECT_TIMEOUT_S,
+                reuse_address=True,
             )
         except OSError as e:
             raise BadBootFile(f"interlink: {address}:{port}: {e.strerror}") from None
-        await self._server.serve_forever()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        for older in list(self._lines):
-            older.cancel()
-        self._lines.add(task)
         try:
-            log.info("event=peer_line_up")
-            log.info("event=peer_line_down why=%r", await PeerLine(reader, writer).serve(self._ends))
-        except asyncio.CancelledError:
-            # The task ends here; asyncio's streams of 3.11 would log one that is cancelled as a fault.
-            log.info("event=peer_line_down why=ended_here")
+            await self._broken
         finally:
-            self._lines.discard(task)
+            server.close()
 
     async def _dial(self) -> None:
+        loop = asyncio.get_running_loop()
         context = self._keys.link_context(server=False)
         pause_s = RETRY_MIN_S
-        while True:
+        while not self._broken.done():
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    reader, writer = await asyncio.open_connection(
+                    _, line = await loop.create_connection(
+                        lambda: PeerLine(self._ends, self._up),
                         self._interlink.peer,
                         self._interlink.port,
                         ssl=context,
                         local_addr=(self._interlink.address, 0),
                         ssl_handshake_timeout=CONNECT_TIMEOUT_S,
+                        ssl_shutdown_timeout=CONNECT_TIMEOUT_S,
                     )
             except (OSError, TimeoutError, ssl.SSLError) as e:
                 log.debug("event=peer_unreachable why=%r", str(e))
                 pause_s = min(pause_s * 2, RETRY_MAX_S)
             else:
                 pause_s = RETRY_MIN_S
-                log.info("event=peer_line_up")
-                log.info("event=peer_line_down why=%r", await PeerLine(reader, writer).serve(self._ends))
+                await asyncio.wait([line.ended])
             await asyncio.sleep(pause_s)
+        await self._broken
