@@ -102,6 +102,7 @@ class Replicator:
         self._inbox: deque[values.Message] = deque()
         self._feeding = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def feed(self, message: values.Message) -> None:
@@ -185,14 +186,25 @@ class Replicator:
                 self._listener.halted(action.why)
 
     def _arm(self) -> None:
+        """Have the machine told when its deadline has passed. A timer for an earlier time stays: most deadlines move
+        on before they are reached, and setting each would cost a write more than the machine does.
+        """
+        due = self.replica.deadline()
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        # A little late rather than a little early: an early Tick would find nothing due.
+        delay = max(0.0, due - self._clock.boottime()) + 0.001
+        self._timer, self._timer_due = self._loop.call_later(delay, self._tick), due
+
+    def _tick(self) -> None:
+        self._timer = None
         due = self.replica.deadline()
-        if due is not None:
-            # A little late rather than a little early: an early Tick would find nothing due and arm again.
-            delay = max(0.0, due - self._clock.boottime()) + 0.001
-            self._timer = self._loop.call_later(delay, self.feed, values.Tick())
+        if due is not None and due <= self._clock.boottime():
+            self.feed(values.Tick())
+        else:
+            self._arm()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry out work that the machine waits for. If it fails, nobody would ever answer: this process must end."""
