@@ -212,6 +212,25 @@ async def test_who_was_not_paired_never_gets_a_line(world: World, tmp_path: Path
     await until(lambda: world.a.line is not None)
 
 
+class Fault(Exception):
+    """Something that the line's owner does not expect."""
+
+
+async def test_a_frame_that_its_taker_fails_on_ends_the_link_with_that_fault(world: World) -> None:
+    def fail(*_: object) -> None:
+        raise Fault
+
+    world.start("A")
+    failing = world.start("B")
+    await world.up()
+    world.b.got = fail  # type: ignore[method-assign, assignment]
+    world.a.send(frames.Lead(1))
+    with pytest.raises(Fault):
+        await asyncio.wait_for(failing, WITHIN_S)
+    assert world.b.downs == 1
+    await until(lambda: world.a.downs == 1)
+
+
 @pytest.mark.parametrize("said", [b"\x00\x10\x00\x01", stream.frame(b"no frame"), b"GET / HTTP/1.1\r\n\r\n"])
 async def test_what_is_no_frame_ends_the_line_and_the_next_one_is_taken(world: World, said: bytes) -> None:
     world.start("A")

@@ -4,6 +4,8 @@ import asyncio
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from middlewared.shell import stream
 
@@ -40,3 +42,19 @@ def test_a_connection_notices_the_death_of_its_other_end() -> None:
         assert [connection.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [1, 1, 3, 3000]
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+@given(bodies=st.lists(st.binary(max_size=10), max_size=8), cuts=st.lists(st.integers(0, 120)))
+def test_frames_are_whole_however_the_stream_is_cut(bodies: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(stream.frame(body) for body in bodies)
+    ends = [*sorted(cuts), len(data)]
+    unread = stream.Unread(10)
+    taken = [body for begin, end in zip([0, *ends], ends, strict=False) for body in unread.take(data[begin:end])]
+    assert taken == bodies
+
+
+def test_a_length_beyond_the_limit_is_refused_after_the_frames_before_it() -> None:
+    taken = stream.Unread(10).take(stream.frame(b"abc") + stream.frame(b"x" * 11))
+    assert next(taken) == b"abc"
+    with pytest.raises(stream.FrameTooLong, match="11 bytes, at most 10"):
+        next(taken)
