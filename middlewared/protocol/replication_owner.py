@@ -111,7 +111,8 @@ class Owner:
         self._believe(tenure)
         if tenure.forced or not self._peer_may_hold_ours(tenure):
             self._open(now)
-        self.lead()
+        else:
+            self.lead()
 
     def _believe(self, tenure: values.Owning) -> None:
         """What the record says is committed is, also where this controller forgot it: no later record may say less."""
@@ -136,6 +137,8 @@ class Owner:
         self._opened_at = self.log.tip.seq
         self._patience_until = now + SILENT_S if self.line.greeted else now
         self.line.act(values.Open(self.term, self._adopted))
+        # What the peer told while its records were gathered was used up by that.
+        self.lead()
 
     def _gather(self, follow: frames.Follow, now: float) -> None:
         """The peer told its history before this owner opened: adopt what it has, or cut what is not to be kept."""
@@ -145,7 +148,6 @@ class Owner:
             self._fetch_or_open(follow.head.seq > seq, now)
         elif self.phase is Phase.GATHERING:
             self._open(now)
-            self.lead()
         elif seq < log.pair_seq:
             raise Diverged(
                 f"the peer's log leaves this one at seq {seq}, but seq {log.pair_seq} was answered at level pair; "
@@ -170,7 +172,6 @@ class Owner:
             self._fetch()
         elif self.phase is Phase.GATHERING or self.peer in self.synced or not self.synced:
             self._open(now)
-            self.lead()
 
     def _fetch(self) -> None:
         self.line.send(frames.Fetch(self.term, self.log.head))

@@ -10,7 +10,7 @@ from middlewared.kernel.facts import Node, other
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_owner
 from middlewared.protocol import replication_values as values
-from middlewared.protocol.replication_owner import Phase
+from middlewared.protocol.replication_owner import GATHER_S, Phase
 from tests.protocol.two_replicas import Controller, Noted, World, check, owner_of, pair
 
 
@@ -133,6 +133,27 @@ def test_an_owner_that_restarts_adopts_what_only_the_standby_stored() -> None:
     world.open_line()
     world.run(2.0)
     assert "x" in [r.request_id for r in a.log.records]
+    check(world)
+
+
+def test_an_owner_whose_disk_takes_longer_than_it_gathers_takes_the_peer_in_all_the_same() -> None:
+    world = pair()
+    a, b = world.nodes["A"], world.nodes["B"]
+    a.propose("x")
+    for frame in [f for f in world.wire["A"] if isinstance(f, frames.Append)]:
+        b.feed(values.Got(frame))
+    a.pending.clear()
+    b.store_next()
+    world.crash("A")
+    world.restart("A")
+    world.claim("A")
+    world.open_line()
+    world.delay_s = 0.6 * GATHER_S  # one for the peer's reading, one for the disk here
+    world.run(1.3 * GATHER_S)
+    world.delay_s = 0.001
+    world.run(2.0)
+    assert "x" in [r.request_id for r in a.log.records]
+    assert owner_of(world, "A").synced == {"A", "B"}
     check(world)
 
 
