@@ -1,20 +1,23 @@
-"""Worlds that went wrong once, by what happened in them. The mutant of the same bug is found by the same seed."""
+"""Worlds in which something went wrong once, or in which a seeded bug shows, beyond those that each test run lives
+through.
+
+A change of the product or of the simulator moves the worlds: what a seed held then, it may hold no more. The bug itself
+is held by a test of its own.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from middlewared.sim.mutants import MUTANTS
 from middlewared.sim.seeds import live
 
-WENT_WRONG = {
-    "believe-one-disk": 176,
-    "cut-what-is-under-way": 185,
-    "refuse-by-what-may-be-cut": 245,
+SEEDS = {
+    385: "a successor believed one disk",
+    1037: "an owner that was outranked did not step down",
+    1497: "an owner that opened at the end of its time to gather was never followed",
 }
 
 
-@pytest.mark.parametrize(("mutant", "seed"), WENT_WRONG.items())
-def test_what_went_wrong_once_goes_well(mutant: str, seed: int) -> None:
-    assert mutant in {m.name for m in MUTANTS}
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_went_wrong_once_goes_well(seed: int) -> None:
     assert live(seed).violations == ()
