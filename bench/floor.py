@@ -8,6 +8,7 @@ One table, WAL, synchronous=FULL, one value of the size of a record with its has
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 import struct
@@ -22,13 +23,18 @@ _START_S = 10.0
 
 
 class Floor:
-    """The leader, and its follower in a process of its own."""
+    """The leader, and its follower in a process of its own.
 
-    def __init__(self, directory: Path) -> None:
+    processor: on which the follower runs; None: on any.
+    """
+
+    def __init__(self, directory: Path, processor: int | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         port = free_port()
         argv = [sys.executable, "-m", "bench.floor", str(directory), str(port)]
         self._process = subprocess.Popen(argv)
+        if processor is not None:
+            os.sched_setaffinity(self._process.pid, {processor})
         self._table = _open(directory / "leader.db")
         self._line = _connected(port)
 

@@ -98,11 +98,12 @@ class LogSide:
 
 
 class Follower:
-    """Controller B in a process of its own. Killed by its own pid, whatever ends the bench."""
+    """Controller B in a process of its own, on one processor. Killed by its own pid, whatever ends the bench."""
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, port: int, processor: int) -> None:
         argv = [sys.executable, "-m", "bench.log_side", str(directory), "B", str(port)]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE)
+        os.sched_setaffinity(self._process.pid, {processor})
 
     def freeze(self) -> None:
         os.kill(self._process.pid, signal.SIGSTOP)
