@@ -44,9 +44,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "ignore-term-in-frames",
         "middlewared/protocol/replication.py",
-        "elif frame.term < self.term:",
-        "elif frame.term < 0:",
-        "frames of a term that is over are believed",
+        "elif frame.term < self.term:\n            self.line.send(frames.Stale(self.term))\n"
+        "        else:\n            self._outranked(frame.term)\n",
+        "else:\n",
+        "nobody looks at a frame's term: one of a term that is over is believed, and nobody gives way to a later one",
     ),
     Mutant(
         "clear-the-tail",
