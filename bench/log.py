@@ -24,6 +24,7 @@ from bench.floor import Floor, free_port
 from bench.log_side import Follower, LogSide, make_pair
 from bench.report import Figure, beside_floor
 from middlewared.protocol.replication_owner import Owner, Phase
+from middlewared.shell import realtime
 
 WRITERS = 64
 ROUND = 200
@@ -37,6 +38,7 @@ def measure(runs: int) -> list[Figure]:
     """runs: how many writes the latency is measured by."""
     processors = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(processors)})
+    realtime.spare_collector()
     try:
         with tempfile.TemporaryDirectory(prefix="mwb-") as directory:
             return uvloop.run(_measure(Path(directory), runs, max(processors)))

@@ -30,6 +30,7 @@ from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.peer_calls import Answer, Ask
 from middlewared.protocol.replication import Replica
+from middlewared.shell import realtime
 from middlewared.shell.clock import SystemClock
 from middlewared.shell.identity import Cluster, Keys
 from middlewared.shell.peer_link import PeerLine, PeerLink
@@ -146,6 +147,7 @@ async def _granted(_: PairRecord) -> bool:
 
 
 async def _stand_by(directory: Path, node: Node, port: int) -> None:
+    realtime.spare_collector()
     side = LogSide(directory, node, port)
     side.stand()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)

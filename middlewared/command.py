@@ -62,9 +62,10 @@ def _serve(args: argparse.Namespace) -> int:
     import uvloop
 
     from middlewared import daemon
-    from middlewared.shell import logs
+    from middlewared.shell import logs, realtime
 
     logs.set_up()
+    realtime.spare_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(daemon.serve(boot))
 
