@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 State = msgspec.Struct
 
-WRITE_AFTER_S = 0.05
+WRITE_AFTER_S = 0.2
 """How long state.db may be behind: written at once, it would take the processor from the very next commit."""
 
 FRESH_S = 0.2
