@@ -126,6 +126,9 @@ class _Role:
     def is_standby(self) -> bool:
         return False
 
+    def is_sure(self) -> bool:
+        return True
+
     def why(self) -> str:
         return "the bench says so"
 

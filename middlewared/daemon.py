@@ -111,7 +111,7 @@ class Daemon:
         # A pair's next term must be above every term in this log; standing alone is such a term itself.
         single_term = head.term if self._cluster is not None else head.term + 1
         self._fence = FenceClient(boot.fenced_socket, self._cluster, single_term)
-        self._tenure = Tenure(None if self._cluster else single_term, self._fence.begin, self._active_urls)
+        self._tenure = Tenure(None if self._cluster else single_term, self._fence.begin, self._active_urls, self._clock)
         self._fence.tell(self._tenure)
         self._engine = Engine(
             self._registry,

@@ -70,6 +70,8 @@ GROUP_BYTES = 512 * 1024
 WAITING = 4096
 RETRY_AFTER_S = 0.1
 """A role that is changing has changed in a moment."""
+NOT_SURE = "This controller has not heard lately that it is still the owner; nothing was written"
+"""Instead of a refusal: the next owner may have written meanwhile what the command needs."""
 ENGINE_ACTOR = "middlewared"
 
 
@@ -234,7 +236,7 @@ class Engine:
             except Exception as e:
                 if not isinstance(e, MiddlewareError):
                     log.exception("event=decide_failed noun=%s", waiter.command.noun)
-                waiter.refusal = e
+                waiter.refusal = e if self._tenure.is_sure() else NoRole(NOT_SURE, RETRY_AFTER_S)
             records += made
             size += sum(len(record.payload) for record in made)
             position = records[-1].position if records else position

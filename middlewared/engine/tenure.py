@@ -14,12 +14,15 @@ from collections.abc import Callable
 import msgspec
 
 from middlewared.engine.replicate import Replicator
+from middlewared.ports import Clock
 from middlewared.protocol import hub
 from middlewared.protocol import replication_values as values
 
 log = logging.getLogger(__name__)
 
 WAITING_S = 1.0
+SURE_S = 1.0
+"""fenced says twice in that time where this controller stands."""
 
 
 class Tenure:
@@ -29,10 +32,13 @@ class Tenure:
     fenced may still say from before the pairing. begin: asks fenced for a new term. urls: where the active one answers.
     """
 
-    def __init__(self, single_term: int | None, begin: Callable[[], None], urls: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(
+        self, single_term: int | None, begin: Callable[[], None], urls: Callable[[], tuple[str, ...]], clock: Clock
+    ) -> None:
         self.active_urls = urls
         self._single_term = single_term
         self._begin = begin
+        self._clock = clock
         self._floor: int | None = None
         self._replicator: Replicator
         self._patience: asyncio.TimerHandle | None = None
@@ -50,6 +56,17 @@ class Tenure:
 
     def is_standby(self) -> bool:
         return self.role == "STANDBY"
+
+    def is_sure(self) -> bool:
+        """fenced said lately that this controller owns.
+
+        A controller that was frozen finds calls in its sockets before it hears that its term is over. Not covered: what
+        fenced itself has yet to notice, for at most the lease of a term.
+        """
+        standing = self.standing
+        if standing is None or standing.role not in ("OWNER", "SINGLE"):
+            return False
+        return standing.role == "SINGLE" or self._clock.boottime() - standing.said_at <= SURE_S
 
     def why(self) -> str:
         """The sentence of the rule that gave the role."""

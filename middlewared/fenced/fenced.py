@@ -319,6 +319,7 @@ class Fenced:
             role=facts.role,
             term=facts.term if facts.owns or facts.role == "SINGLE" else facts.known_term(self._disks),
             since=facts.role_since,
+            said_at=now,
             why=self._decision.why,
             rule=self._decision.rule,
             record=facts.record,

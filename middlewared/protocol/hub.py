@@ -152,12 +152,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     role: WAITING = no settings yet, or booting and not settled. term: the highest term known; as OWNER, ours.
     why: one sentence, from the rule that decided. record: as read at the last claim or by the standby since.
     peer_*_at: last sign of the peer by each channel, None = never.
-    resigned: we gave the term up and the peer has not taken it yet.
+    resigned: we gave the term up and the peer has not taken it yet. said_at: when fenced saw it so; 0: unknown.
     """
 
     role: Role
     term: int
     since: float
+    said_at: float = 0.0
     why: str
     rule: str
     record: PairRecord | None

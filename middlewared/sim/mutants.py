@@ -192,7 +192,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "refuse-by-what-may-be-cut",
         _ENGINE,
-        "                waiter.refusal = e\n",
+        "                waiter.refusal = e if self._tenure.is_sure() else NoRole(NOT_SURE, RETRY_AFTER_S)\n",
         "                self._under_way.finish(waiter, e)\n                continue\n",
         "a refusal is answered before what it was decided against is committed",
     ),

@@ -215,7 +215,7 @@ class Middlewared:
         )
         state = self.state
         replica = Replica(identity, self.log.head(), history(self.log), state.committed, state.pair_seq, state.shape)
-        self.tenure = Tenure(None, self.fence.begin, lambda: ())
+        self.tenure = Tenure(None, self.fence.begin, lambda: (), clock)
         self.fence.tell(self.tenure)
         self.engine = Engine(
             REGISTRY,

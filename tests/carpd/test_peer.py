@@ -22,6 +22,7 @@ OWNER = hub.Standing(
     role="OWNER",
     term=5,
     since=0.0,
+    said_at=0.0,
     why="",
     rule="R",
     record=None,

@@ -98,12 +98,16 @@ class Role:
     """What the engine asks about its controller's role."""
 
     standby = False
+    sure = True
 
     def active_urls(self) -> tuple[str, ...]:
         return ("http://10.0.0.9",)
 
     def is_standby(self) -> bool:
         return self.standby
+
+    def is_sure(self) -> bool:
+        return self.sure
 
     def why(self) -> str:
         return "the test says so"

@@ -6,11 +6,14 @@ from middlewared.kernel.facts import PairRecord
 from middlewared.protocol import hub
 
 
-def standing(role: hub.Role, term: int, record: PairRecord | None = None, why: str = "because") -> hub.Standing:
+def standing(
+    role: hub.Role, term: int, record: PairRecord | None = None, why: str = "because", said_at: float = 0.0
+) -> hub.Standing:
     return hub.Standing(
         role=role,
         term=term,
         since=0.0,
+        said_at=said_at,
         why=why,
         rule="rule",
         record=record,

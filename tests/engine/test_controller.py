@@ -45,7 +45,7 @@ class World:
         self.controller = controller
         self.forced = 0
         self.joined: list[tuple[str, str, bool]] = []
-        self.tenure = Tenure(single_term, lambda: None, lambda: ("http://10.0.0.9",))
+        self.tenure = Tenure(single_term, lambda: None, lambda: ("http://10.0.0.9",), SystemClock())
         self.tenure.attach(controller.replicator)
         self.reconciler = Reconciler([Effect(name="light", watches=(), reconcile=light)], MemoryView())
         self.peer = Peer(SystemClock())

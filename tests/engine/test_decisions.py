@@ -16,7 +16,7 @@ from sqlalchemy import Column, Integer, MetaData, Table
 from middlewared.engine.context import Committed
 from middlewared.engine.engine import WAITING
 from middlewared.engine.registry import Registry
-from middlewared.kernel.errors import CallFailed, OutcomeUnknown, Refused
+from middlewared.kernel.errors import CallFailed, NoRole, OutcomeUnknown, Refused
 from middlewared.kernel.event import MAX_PAYLOAD, Event
 from middlewared.plugin import Command, Noun, Plugin
 from tests.engine.controllers import until
@@ -75,6 +75,15 @@ async def test_a_refusal_is_not_answered_before_what_it_was_decided_against(pair
     pair.disk.writable = True
     await first
     assert isinstance(await outcome(bad), Refused)
+
+
+async def test_an_owner_that_was_frozen_refuses_nothing_before_it_heard_that_it_still_owns(pair: Pair) -> None:
+    pair.a.role.sure = False
+    unsure = await outcome(asyncio.create_task(pair.a.execute(configuration.Update(hostname="a b"), "bad")))
+    assert isinstance(unsure, NoRole)
+    pair.a.role.sure = True
+    refused = await outcome(asyncio.create_task(pair.a.execute(configuration.Update(hostname="a b"), "bad")))
+    assert isinstance(refused, Refused)
 
 
 async def test_a_refusal_that_rests_on_what_was_cut_is_no_answer(pair: Pair) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from middlewared.engine.tenure import Tenure
+from middlewared.engine.tenure import SURE_S, Tenure
 from middlewared.kernel.facts import PairRecord
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication_owner import Owner, Phase
+from middlewared.shell.clock import SystemClock
 from tests.engine.controllers import until
 from tests.engine.pair import Pair
 from tests.engine.standing import standing
@@ -22,7 +23,7 @@ class World:
         self.a = pair.a
         self.replica = pair.a.replica
         self.begun = 0
-        self.tenure = Tenure(single_term, self.begin, lambda: ("http://10.0.0.9",))
+        self.tenure = Tenure(single_term, self.begin, lambda: ("http://10.0.0.9",), SystemClock())
         self.tenure.attach(pair.a.replicator)
 
     def begin(self) -> None:
@@ -189,3 +190,14 @@ async def test_an_owner_that_was_outranked_by_a_claim_which_came_to_nothing_asks
     assert world.begun == 1
     world.tenure.heard(standing("OWNER", 5, record_of(pair)))
     await until(lambda: world.owns(5))
+
+
+async def test_an_owner_is_sure_for_as_long_as_fenced_said_so_lately(pair: Pair) -> None:
+    world = World(pair)
+    now = SystemClock().boottime()
+    world.tenure.heard(standing("OWNER", 3, record_of(pair), said_at=now))
+    assert world.tenure.is_sure()
+    world.tenure.heard(standing("OWNER", 3, record_of(pair), said_at=now - 2 * SURE_S))
+    assert not world.tenure.is_sure()
+    world.tenure.heard(standing("STANDBY", 4, said_at=now))
+    assert not world.tenure.is_sure()

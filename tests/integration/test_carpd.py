@@ -45,6 +45,7 @@ STANDBY = hub.Standing(
     role="STANDBY",
     term=1,
     since=0.0,
+    said_at=0.0,
     why="the test says so",
     rule="R",
     record=None,

@@ -12,6 +12,7 @@ def standing(role: Role, term: int = 5) -> Standing:
         role=role,
         term=term,
         since=0.0,
+        said_at=0.0,
         why="because",
         rule="R",
         record=None,
