@@ -12,8 +12,9 @@ import pytest
 from middlewared.sim.seeds import live
 
 SEEDS = {
-    385: "a successor believed one disk",
-    1037: "an owner that was outranked did not step down",
+    394: "what was not committed yet was answered",
+    739: "a record that was overtaken was written over the later one",
+    788: "an owner that was outranked did not step down",
     1497: "an owner that opened at the end of its time to gather was never followed",
 }
 
