@@ -56,6 +56,8 @@ def test_a_subscriber_hears_every_committed_change_once_and_in_order_while_the_a
         async with asyncio.timeout(WITHIN_S):
             while subscriber.heard[-1:] != committed[-1:] and not listening.done():  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.02)
+        if listening.done():
+            listening.result()
         listening.cancel()
         return committed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from middlewared.config import Interlink
 
@@ -18,10 +19,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def free_port() -> int:
-    """One that was free a moment ago, below the one of the pairing."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1]) - 1
+    """One that was free a moment ago, as was the one above it, which is the pairing's."""
+    for _ in range(100):
+        with socket.socket() as above, socket.socket() as probe, suppress(OSError):
+            above.bind(("127.0.0.1", 0))
+            port = int(above.getsockname()[1]) - 1
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no two free ports beside each other")
 
 
 def interlinks() -> tuple[Interlink, Interlink]:

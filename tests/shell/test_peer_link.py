@@ -84,7 +84,10 @@ class World:
         return await asyncio.open_connection("127.0.0.1", self.links["A"].port, ssl=context, limit=limit)
 
     async def up(self) -> None:
-        await until(lambda: self.a.line is not None and self.b.line is not None)
+        await until(lambda: (self.a.line and self.b.line) is not None or any(task.done() for task in self._tasks))
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.result()
 
     async def close(self) -> None:
         for task in self._tasks:
