@@ -25,10 +25,11 @@ from middlewared.sim.checkers.checker import FIRST_TERM
 from middlewared.sim.clients import Answer, Client, Operation
 from middlewared.sim.controller import Controller
 from middlewared.sim.disk import Platter
-from middlewared.sim.faults import NODES, Swarm
+from middlewared.sim.faults import NODES
 from middlewared.sim.loop import Loop, quiet
 from middlewared.sim.network import Network, Path
 from middlewared.sim.noun import WasPut
+from middlewared.sim.swarm import Swarm
 from middlewared.sim.timeline import Timeline
 from middlewared.sim.trace import Trace
 from middlewared.sim.voter import Disk
