@@ -179,6 +179,8 @@ class World:
         assert isinstance(side, Owner)
         if side.phase is not Phase.OPEN or side.synced != frozenset(NODES):
             return f"{owners[0]} owns and is {side.phase.value} {side.why}; in sync are {sorted(side.synced)}"
+        if not all(replica.log.quiet for replica in replicas.values()):
+            return "a record is on its way to a disk"
         ends = {(replica.log.head, replica.log.committed.seq) for replica in replicas.values()}
         states = [m.state.applied for m in running.values() if m is not None]
         if len(ends) > 1 or states[0] != states[1] or states[0].seq != side.log.head.seq:
