@@ -80,7 +80,10 @@ class PeerLine(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
         stream.notice_death(transport.get_extra_info("socket"))
         self._made(self)
-        self._ends.up(self)
+        try:
+            self._ends.up(self)
+        except Exception as e:
+            self._fail(e)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -91,8 +94,7 @@ class PeerLine(asyncio.Protocol):
         except (stream.FrameTooLong, msgspec.DecodeError) as e:
             self.end(f"the peer sent no frame: {e}")
         except Exception as e:
-            self._transport.abort()
-            self._down(e)
+            self._fail(e)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None:
@@ -110,6 +112,11 @@ class PeerLine(asyncio.Protocol):
         self._passed_over[tag] += 1
         if self._passed_over[tag] == 1:
             log.warning("event=frame_passed_over tag=%r", tag)
+
+    def _fail(self, fault: Exception) -> None:
+        """Whoever waits for this line's end hears what its owner failed on."""
+        self._transport.abort()
+        self._down(fault)
 
     def _down(self, fault: Exception | None = None) -> None:
         if self.ended.done():

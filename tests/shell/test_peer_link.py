@@ -234,6 +234,18 @@ async def test_a_frame_that_its_taker_fails_on_ends_the_link_with_that_fault(wor
     await until(lambda: world.a.downs == 1)
 
 
+async def test_an_owner_that_fails_on_a_line_that_comes_up_ends_the_link_with_that_fault(world: World) -> None:
+    def fail(*_: object) -> None:
+        raise Fault
+
+    world.b.up = fail  # type: ignore[method-assign, assignment]
+    failing = world.start("B")
+    world.start("A")
+    with pytest.raises(Fault):
+        await asyncio.wait_for(failing, WITHIN_S)
+    assert world.b.downs == 1
+
+
 @pytest.mark.parametrize("said", [b"\x00\x10\x00\x01", stream.frame(b"no frame"), b"GET / HTTP/1.1\r\n\r\n"])
 async def test_what_is_no_frame_ends_the_line_and_the_next_one_is_taken(world: World, said: bytes) -> None:
     world.start("A")
