@@ -56,7 +56,8 @@ class Bench:
         """Bring up the switch, the disks and the machines. Raises PortFailed."""
         await cables.build_switch()
         self._attach_disks()
-        await self._shelf.start()
+        ports = [f"{node}/{n}={disk.path}" for node in NODES for n, disk in enumerate(self._disks[node])]
+        await self._shelf.start(ports)
         await self._change(lambda now: now)
         self.powered |= {"client", *NODES}
         await asyncio.gather(*(self._boot(machine) for machine in (self.client, *self.machines.values())))

@@ -1,6 +1,7 @@
 """The shelf: shared disks that two controllers reach by separate cables, in one process outside both.
 
     python -m middlewared.lab.shelf DIR --disks 3 --node A=SOCKETDIR --node B=SOCKETDIR --control SOCKET
+        [--port A/0=/dev/loop0 --port B/0=/dev/loop1 ...]
 
 Each disk is a register (kernel/register.py) in DIR/disk<N>.state. Each controller has a cable to each disk: the unix
 socket SOCKETDIR/<N>, which speaks protocol/shelf.py. Who asks is known by the cable, so a controller cannot claim as
@@ -9,6 +10,9 @@ the other.
 A change is written to a new file, fsynced, renamed and the directory fsynced before it is answered; changes that wait
 while that happens share the next write. A state file that is damaged, or missing beside others, is never taken for an
 empty disk: that disk is not served. So is one whose write failed: nobody knows what it holds.
+
+Where a disk has devices (`--port`), they follow the register before a change of it is answered, and from the start on:
+who does not hold the disk cannot write it (disk_ports.py). A disk whose ports do not follow is not served any more.
 
 The control socket takes one JSON object a line and answers each when the fault is in force; every verb is idempotent.
 
@@ -28,7 +32,7 @@ import os
 import signal
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -38,10 +42,13 @@ import msgspec
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node
 from middlewared.kernel.register import Denied, Granted, Register
+from middlewared.lab.disk_ports import DiskPorts
 from middlewared.protocol import shelf
 
 Way: TypeAlias = Literal["in", "out", "both"]
 Answering: TypeAlias = Callable[[shelf.Reply], None]
+Devices: TypeAlias = Mapping[int, Mapping[Node, Path]]
+"""The loop devices of a disk's two ports."""
 
 
 class StateFile:
@@ -86,11 +93,12 @@ def _crc(body: bytes) -> bytes:
 class Disk:
     """One disk: answers from what is durable, and makes changes durable in groups."""
 
-    def __init__(self, number: int, file: StateFile, register: Register) -> None:
+    def __init__(self, number: int, file: StateFile, register: Register, ports: DiskPorts) -> None:
         self.number = number
         self.register = register
         self.failed: str | None = None
         self._file = file
+        self._ports = ports
         self._queue: list[tuple[Node, shelf.Change, Answering]] = []
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, f"disk{number}")
@@ -123,9 +131,9 @@ class Disk:
                 replies.append((answer, reply))
             if register is not self.register:
                 try:
-                    await asyncio.get_running_loop().run_in_executor(self._thread, self._file.save, register)
+                    await asyncio.get_running_loop().run_in_executor(self._thread, self._keep, register)
                 except OSError as e:
-                    self.failed = f"write {self._file.path}: {e.strerror}"
+                    self.failed = f"{e.filename or self._file.path}: {e.strerror}"
                     print(f"shelf: {self.failed}: the disk is not served any more", file=sys.stderr, flush=True)
                     return
                 # Beats went on meanwhile; they are not part of what was written.
@@ -133,6 +141,10 @@ class Disk:
             for answer, reply in replies:
                 answer(reply)
         self._writing = None
+
+    def _keep(self, register: Register) -> None:
+        self._file.save(register)
+        self._ports.follow(register.holding.owner)
 
 
 def _carry_out(register: Register, node: Node, request: shelf.Change | shelf.Beat) -> tuple[Register, shelf.Held]:
@@ -270,7 +282,7 @@ def _shown(disk: Disk) -> dict[str, object]:
     return shown | {"beat": disk.register.beat, "failed": disk.failed}
 
 
-def open_disks(directory: Path, count: int) -> list[Disk]:
+def open_disks(directory: Path, count: int, devices: Devices) -> list[Disk]:
     """The disks that can be served; each of the others is named on stderr. An empty directory gets empty disks."""
     files = [StateFile(directory / f"disk{number}.state") for number in range(count)]
     if not any(file.path.exists() for file in files):
@@ -279,15 +291,17 @@ def open_disks(directory: Path, count: int) -> list[Disk]:
     disks = []
     for number, file in enumerate(files):
         try:
-            disks.append(Disk(number, file, file.load()))
-        except PortFailed as e:
+            register, ports = file.load(), DiskPorts(devices.get(number, {}))
+            ports.follow(register.holding.owner)
+            disks.append(Disk(number, file, register, ports))
+        except (PortFailed, OSError) as e:
             print(f"shelf: {e}", file=sys.stderr, flush=True)
     return disks
 
 
-async def serve(directory: Path, count: int, cables: dict[Node, Path], control: Path) -> None:
+async def serve(directory: Path, count: int, cables: dict[Node, Path], control: Path, devices: Devices) -> None:
     """Serve until SIGTERM or SIGINT. The control socket is there last: who can connect to it finds all cables."""
-    disks = open_disks(directory, count)
+    disks = open_disks(directory, count, devices)
     ports = [Port(node, sockets / str(disk.number), disk) for node, sockets in cables.items() for disk in disks]
     shelf_ = Shelf(disks, ports)
     await shelf_.plug_in()
@@ -318,6 +332,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("directory", metavar="DIR", type=Path, help="where the disks' state is kept")
     parser.add_argument("--disks", type=int, default=3, metavar="N", help="how many disks (default: 3)")
     parser.add_argument("--node", action="append", required=True, metavar="A|B=SOCKETDIR", help="a controller's cables")
+    parser.add_argument("--port", action="append", default=[], metavar="A|B/N=DEVICE", help="a disk's device there")
     parser.add_argument("--control", type=Path, required=True, metavar="SOCKET", help="where cut, heal and state go")
     arguments = parser.parse_args(argv)
     cables: dict[Node, Path] = {}
@@ -326,9 +341,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not equals or node not in ("A", "B") or not Path(sockets).is_dir():
             parser.error(f"--node: {text!r} is not A=SOCKETDIR or B=SOCKETDIR with a directory that exists")
         cables[node] = Path(sockets)
+    devices: dict[int, dict[Node, Path]] = {}
+    for text in arguments.port:
+        port, equals, device = text.partition("=")
+        node, slash, number = port.partition("/")
+        if not (equals and slash and number.isdecimal()) or node not in ("A", "B"):
+            parser.error(f"--port: {text!r} is not A/N=DEVICE or B/N=DEVICE")
+        devices.setdefault(int(number), {})[node] = Path(device)
     try:
         arguments.control.unlink(missing_ok=True)
-        asyncio.run(serve(arguments.directory, arguments.disks, cables, arguments.control))
+        asyncio.run(serve(arguments.directory, arguments.disks, cables, arguments.control, devices))
     except OSError as e:
         print(f"shelf: {e.filename or arguments.directory}: {e.strerror or e}", file=sys.stderr)
         return 1

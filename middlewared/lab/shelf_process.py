@@ -27,12 +27,14 @@ class Shelf:
     def __init__(self, layout: Layout, argv: Sequence[str]) -> None:
         self._layout = layout
         self._argv = argv
+        self._ports: tuple[str, ...] = ()
         self._cuts: dict[Node, frozenset[Way]] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Returns when its control socket answers. Raises PortFailed with the shelf's own last words."""
+    async def start(self, ports: Sequence[str]) -> None:
+        """Returns when its control socket answers. ports: for its --port. Raises PortFailed with its own last words."""
+        self._ports = tuple(f"--port={port}" for port in ports)
         if self._argv:
             await self._spawn()
             self._keeper = asyncio.create_task(self._keep())
@@ -84,7 +86,10 @@ class Shelf:
     async def _launch(self, log: IO[bytes]) -> asyncio.subprocess.Process:
         # setpriv: the shelf must not outlive a bench that is killed.
         return await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", *self._argv), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            *("setpriv", "--pdeathsig", "KILL", *self._argv, *self._ports),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
 
     async def _keep(self) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -67,8 +67,11 @@ class SimRig:
 
 
 class ShelfRig:
-    def __init__(self, directory: Path) -> None:
+    """ports: what the shelf's --port takes."""
+
+    def __init__(self, directory: Path, ports: Sequence[str] = ()) -> None:
         self._directory = directory
+        self._ports = [f"--port={port}" for port in ports]
         for name in ("state", "A", "B"):
             (directory / name).mkdir()
         self._cables: list[ShelfVoter] = []
@@ -77,7 +80,7 @@ class ShelfRig:
     def start(self) -> subprocess.Popen[bytes]:
         d = self._directory
         command = [sys.executable, "-m", "middlewared.lab.shelf", f"{d}/state", "--disks", str(DISKS)]
-        command += ["--node", f"A={d}/A", "--node", f"B={d}/B", "--control", f"{d}/control"]
+        command += ["--node", f"A={d}/A", "--node", f"B={d}/B", "--control", f"{d}/control", *self._ports]
         return subprocess.Popen(command, stderr=subprocess.PIPE)
 
     async def up(self) -> None:
