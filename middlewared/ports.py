@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from middlewared.kernel.audit import Event, Filter, Kept
-from middlewared.kernel.facts import Node, PairRecord, Vip
+from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, Vip
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
 from middlewared.kernel.secret import KeyBundle, Sealed
 from middlewared.kernel.upkeep import LogCheck, Saved
@@ -63,7 +63,9 @@ class Voter(Protocol):
 class Fence(Protocol):
     """What fenced and carpd must know of the configuration. Each call states the whole."""
 
-    async def set_vips(self, vips: Sequence[Vip]) -> None: ...
+    async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = ()) -> None:
+        """groups: the critical interfaces. Without any, each interface with a VIP counts for itself."""
+        ...
 
     async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
         """default_node: who claims when both are there and none owns. timeout_s: how long a lost network may last."""

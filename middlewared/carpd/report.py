@@ -14,7 +14,8 @@ import msgspec
 
 from middlewared.carpd.peer import Peer
 from middlewared.config import BootFile
-from middlewared.protocol import hub
+from middlewared.kernel.facts import FailoverGroup, LinkState, Sighting
+from middlewared.protocol import failover_groups, hub
 
 AT_LEAST_EACH_S = 0.1
 
@@ -30,7 +31,7 @@ class Reports:
         self._send = send
         self._scheduling = scheduling
         self._interlink = boot.interlink.interface if boot.interlink else None
-        self._interfaces: set[str] = set()
+        self._groups: tuple[FailoverGroup, ...] = ()
         self._due = now
         self._heard = hub.Heard(
             since=now,
@@ -49,9 +50,9 @@ class Reports:
     def links_up(self) -> bool:
         return self._heard.links_up
 
-    def watch(self, interfaces: set[str]) -> None:
-        """The interfaces that have VIPs."""
-        self._interfaces = interfaces
+    def watch(self, groups: tuple[FailoverGroup, ...]) -> None:
+        """The failover groups that count."""
+        self._groups = groups
 
     def forget(self) -> None:
         """A new connection: fenced knows nothing yet."""
@@ -61,7 +62,13 @@ class Reports:
         return self._due
 
     def state(
-        self, now: float, links: Carriers, peer: Peer, advert_at: float | None, vips: tuple[hub.CarpState, ...]
+        self,
+        now: float,
+        links: Carriers,
+        peer: Peer,
+        advert_at: float | None,
+        vips: tuple[hub.CarpState, ...],
+        sightings: tuple[Sighting, ...] = (),
     ) -> None:
         """Say what is new at this moment."""
         regular = now >= self._due
@@ -70,14 +77,14 @@ class Reports:
         self._heard = self._look(now, links, peer, advert_at)
         if (regular or self._heard != self._told_heard) and self._send(self._heard):
             self._told_heard = self._heard
-        carp = hub.Carp(vips=vips, scheduling=self._scheduling)
+        carp = hub.Carp(vips=vips, scheduling=self._scheduling, sightings=sightings)
         if (regular or _shape(carp) != _shape(self._told_carp)) and carp != self._told_carp and self._send(carp):
             self._told_carp = carp
 
     def _look(self, now: float, links: Carriers, peer: Peer, advert_at: float | None) -> hub.Heard:
         before = self._heard
         carrier = self._interlink is not None and links.has_carrier(self._interlink)
-        links_up = all(links.has_carrier(name) for name in self._interfaces)
+        links_up = not failover_groups.lost(self._groups, links.has_carrier)
         return msgspec.structs.replace(
             before,
             interlink_at=peer.heard_at or before.interlink_at,
@@ -87,7 +94,17 @@ class Reports:
             links_up=links_up,
             links_since=before.links_since if links_up == before.links_up else now,
             peer=peer.word,
+            links=self._link_states(now, links),
         )
+
+    def _link_states(self, now: float, links: Carriers) -> tuple[LinkState, ...]:
+        before = {link.name: link for link in self._heard.links}
+        found = []
+        for name in sorted({name for group in self._groups for name in group.interfaces}):
+            up, known = links.has_carrier(name), before.get(name)
+            since = known.since if known is not None and known.up == up else now
+            found.append(LinkState(name=name, up=up, since=since))
+        return tuple(found)
 
 
 def _shape(carp: hub.Carp | None) -> object:

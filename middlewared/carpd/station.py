@@ -25,7 +25,7 @@ from middlewared.config import BootFile
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Vip
 from middlewared.ports import Clock
-from middlewared.protocol import hub
+from middlewared.protocol import failover_groups, hub
 from middlewared.protocol.carp import CarpMachine, Group, Message, Packet, Stalled, Tick, Withdraw
 from middlewared.protocol.carp_election import PairedElection
 from middlewared.protocol.carp_packet import vhid_of
@@ -116,7 +116,7 @@ class Station:
         self._remove_groups(changed, now)
         self._sweep(set(wanted))
         self._wires.want(frozenset(vip.interface for vip in settings.vips))
-        self._reports.watch({vip.interface for vip in settings.vips})
+        self._reports.watch(failover_groups.effective(settings.groups, settings.vips))
         for vhid in sorted(wanted.keys() - self._groups.keys()):
             self._begin_group(wanted[vhid], settings.key, now)
 

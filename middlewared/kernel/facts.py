@@ -36,6 +36,44 @@ class Vip(msgspec.Struct, frozen=True, kw_only=True):
     interface: str
 
 
+class FailoverGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Interfaces that stand in for one another: the group is lost when all of them are down."""
+
+    number: int
+    interfaces: tuple[str, ...]
+
+
+class LinkState(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface that failover looks at. up: it is there and has carrier, since CLOCK_BOOTTIME `since`."""
+
+    name: str
+    up: bool
+    since: float
+
+
+SightingKind: TypeAlias = Literal["DUPLICATE_VHID", "FOREIGN_VHID", "VIP_CONFLICT"]
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody on the LAN who is not of this pair and comes near to what is ours.
+
+    DUPLICATE_VHID: adverts (CARP or VRRP) for a VHID of ours that our key did not sign. FOREIGN_VHID: for another one.
+    VIP_CONFLICT: ARP or neighbour discovery names another MAC for a VIP of ours.
+    address: the VIP, "" for a foreign VHID. who: the IP address of an advert's sender, or the MAC that was named.
+    how: in which words. Times: CLOCK_BOOTTIME.
+    """
+
+    kind: SightingKind
+    interface: str
+    vhid: int
+    address: str
+    who: str
+    how: str
+    count: int
+    first_at: float
+    last_at: float
+
+
 class PairRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The record on the shared disks: who may write, and what a successor's log must reach.
 

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from middlewared.kernel.facts import Node, PairRecord, Vip
+from middlewared.kernel.facts import FailoverGroup, LinkState, Node, PairRecord, Sighting, Vip
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
     disabled: failover is switched off: nobody claims of itself.
     default_node: who claims when both are there and none owns.
     timeout_s: how long a lost network must stay lost before a handover.
+    groups: the critical interfaces; without any, each interface with a VIP is a group of its own.
     """
 
     paired: bool
@@ -48,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
     timeout_s: float
     single_term: int
     vips: tuple[Vip, ...]
+    groups: tuple[FailoverGroup, ...] = ()
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
@@ -82,7 +84,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, tag="written"):
 class PeerWord(msgspec.Struct, frozen=True, kw_only=True, tag="peer"):
     """What the peer said of itself in its last authentic interlink heartbeat.
 
-    owner: it holds the term. term: the highest it knows. links_up: every interface with a VIP has carrier.
+    owner: it holds the term. term: the highest it knows. links_up: no failover group is lost there.
     hears_us: it heard our heartbeat lately (both directions work). settled: it may claim if nobody owns.
     resigned: it gave its term up and asks us to take it.
     """
@@ -101,7 +103,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, tag="heard"):
 
     *_at: when the last authentic one came; None: never since carpd started (see since).
     carrier: of the interlink; carrier_since: when it last changed.
-    links_up: every interface with a VIP has carrier; links_since: when that last changed.
+    links_up: no failover group is lost; links_since: when that last changed. links: each interface that counts.
     peer: what the last heartbeat said.
     """
 
@@ -113,10 +115,14 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, tag="heard"):
     links_up: bool
     links_since: float
     peer: PeerWord | None
+    links: tuple[LinkState, ...] = ()
 
 
 class CarpState(msgspec.Struct, frozen=True, kw_only=True):
-    """One VIP's group on this controller. rivals, rejected: counts since carpd started."""
+    """One VIP's group on this controller. rivals, rejected, conflicts: counts since carpd started.
+
+    rejected_by: the same by reason. advskew: what this controller says on the wire, or would.
+    """
 
     vhid: int
     address: str
@@ -125,13 +131,21 @@ class CarpState(msgspec.Struct, frozen=True, kw_only=True):
     rivals: int
     rejected: int
     why: str
+    interface: str = ""
+    advskew: int = 0
+    conflicts: int = 0
+    rejected_by: dict[str, int] = {}
 
 
 class Carp(msgspec.Struct, frozen=True, kw_only=True, tag="carp"):
-    """The state of every VIP; sent at each change. scheduling: what real-time treatment carpd got."""
+    """The state of every VIP; sent at each change. scheduling: what real-time treatment carpd got.
+
+    sightings: strangers who were seen lately.
+    """
 
     vips: tuple[CarpState, ...]
     scheduling: str
+    sightings: tuple[Sighting, ...] = ()
 
 
 Role: TypeAlias = Literal["WAITING", "SINGLE", "OWNER", "STANDBY"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from middlewared.kernel.errors import PortFailed
-from middlewared.kernel.facts import Node, PairRecord, Vip
+from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, Vip
 from middlewared.protocol import hub
 from middlewared.shell.hub_client import HubClient
 from middlewared.shell.identity import Cluster
@@ -40,6 +40,7 @@ class FenceClient:
         self._single_term = single_term
         self._listener: Listener
         self._vips: tuple[Vip, ...] | None = None
+        self._groups: tuple[FailoverGroup, ...] = ()
         self._policy: tuple[bool, Node, float] | None = None
         self._writes: dict[int, asyncio.Future[bool]] = {}
         self._ids = 0
@@ -86,8 +87,8 @@ class FenceClient:
 
     # --- the port that effects use ---
 
-    async def set_vips(self, vips: Sequence[Vip]) -> None:
-        self._vips = tuple(vips)
+    async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = ()) -> None:
+        self._vips, self._groups = tuple(vips), tuple(groups)
         self._state_settings()
 
     async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
@@ -111,6 +112,7 @@ class FenceClient:
                 timeout_s=timeout_s,
                 single_term=self._single_term,
                 vips=self._vips,
+                groups=self._groups,
             )
         )
 

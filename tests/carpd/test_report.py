@@ -5,6 +5,7 @@ from __future__ import annotations
 from middlewared.carpd.peer import Peer
 from middlewared.carpd.report import Reports
 from middlewared.config import BootFile, Interlink
+from middlewared.kernel.facts import FailoverGroup, LinkState
 from middlewared.protocol import hub
 
 BOOT = BootFile(node="A", interlink=Interlink(interface="il0", address="169.254.10.1", peer="169.254.10.2"))
@@ -27,9 +28,9 @@ class Line:
     def __init__(self) -> None:
         self.there = True
         self.came: list[hub.ToFenced] = []
-        self.cables = Cables("il0", "eth0")
+        self.cables = Cables("il0", "eth0", "eth1")
         self.reports = Reports(self.send, BOOT, "SCHED_RR 40", 1.0)
-        self.reports.watch({"eth0"})
+        self.reports.watch((FailoverGroup(number=1, interfaces=("eth0", "eth1")),))
         self._peer = Peer(BOOT)
 
     def send(self, message: hub.ToFenced) -> bool:
@@ -69,7 +70,11 @@ def test_a_link_that_goes_is_said_at_once_with_the_time_of_the_change() -> None:
     assert (said.carrier, said.carrier_since, said.links_up, said.links_since) == (False, 1.01, True, 1.0)
     line.cables.up.discard("eth0")
     said = heard(line.state(1.02))
-    assert (said.carrier_since, said.links_up, said.links_since) == (1.01, False, 1.02)
+    assert (said.carrier_since, said.links_up) == (1.01, True)
+    assert said.links == (LinkState(name="eth0", up=False, since=1.02), LinkState(name="eth1", up=True, since=1.0))
+    line.cables.up.discard("eth1")
+    said = heard(line.state(1.03))
+    assert (said.links_up, said.links_since) == (False, 1.03)
     assert not line.reports.links_up
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from middlewared.engine.registry import Registry
 from middlewared.engine.standin import MemoryAside, MemoryHost
-from middlewared.kernel.facts import Node, Vip
+from middlewared.kernel.facts import FailoverGroup, Node, Vip
 from middlewared.plugin import Aside, Noun
 from middlewared.ports import Fence, Host
 
@@ -21,10 +21,11 @@ class MemoryFence:
 
     def __init__(self) -> None:
         self.vips: list[Vip] | None = None
+        self.groups: list[FailoverGroup] = []
         self.policy: tuple[bool, Node, float] | None = None
 
-    async def set_vips(self, vips: Sequence[Vip]) -> None:
-        self.vips = list(vips)
+    async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = ()) -> None:
+        self.vips, self.groups = list(vips), list(groups)
 
     async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
         self.policy = (disabled, default_node, timeout_s)
