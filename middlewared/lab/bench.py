@@ -15,9 +15,9 @@ from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node
 from middlewared.lab import cables, faults, loops
 from middlewared.lab.faults import NODES, Faults, Link, Way
-from middlewared.lab.init import Bind
-from middlewared.lab.layout import DISKS, Layout
+from middlewared.lab.layout import Layout, serial_of
 from middlewared.lab.machine import Machine
+from middlewared.lab.own import Bind
 from middlewared.lab.programs import (
     Programs,
     network_of_client,
@@ -64,11 +64,13 @@ class Bench:
 
     def _attach_disks(self) -> None:
         """Two loop devices per disk, where this user may have them."""
-        images = [self.layout.disk_image(disk) for disk in range(DISKS)]
+        images = self.layout.disk_images()
         if loops.possible():
             for image in images:
                 loops.make_image(image)
-            self._disks = {node: [loops.Loop(image) for image in images] for node in NODES}
+            self._disks = {
+                node: [loops.Loop(image, serial_of(disk)) for disk, image in enumerate(images)] for node in NODES
+            }
 
     async def tear_down(self) -> None:
         """Power everything off and let go of all that the kernel holds for us. The databases stay."""
@@ -130,13 +132,13 @@ class Bench:
                     note(f"{machine.name} stays off: {e}")
 
     def _binds(self, name: str) -> list[Bind]:
-        """What a machine sees of its directory; a controller also its boot file and the ends of its shelf cables."""
+        """What a machine sees of its directory; a controller also its boot file and its ports of the shared disks."""
         binds = [Bind(str(self.layout.run(name)), "/run/middleware")]
         for node in NODES:
             if name == node:
                 binds.append(Bind(str(self.layout.boot_file(node)), "/etc/middlewared.toml"))
                 binds.append(Bind(str(self.layout.shelf_cables(node)), "/run/shelf"))
-                binds += [Bind(str(disk.path), f"/run/shelf/dev{n}") for n, disk in enumerate(self._disks[node])]
+                binds += [Bind(str(disk.path), f"/dev/shelf/{n}") for n, disk in enumerate(self._disks[node])]
         return binds
 
     # --- freezing and cutting ---

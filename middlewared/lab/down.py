@@ -16,7 +16,7 @@ from pathlib import Path
 from middlewared.kernel.errors import PortFailed
 from middlewared.lab import loops, verbs
 from middlewared.lab.init import MEMBER
-from middlewared.lab.layout import DISKS, Layout
+from middlewared.lab.layout import Layout
 
 DOWN_TIMEOUT_S = 30.0
 SWEEP_TIMEOUT_S = 10.0
@@ -43,7 +43,7 @@ def down(layout: Layout, wipe: bool = False) -> None:
 def sweep(layout: Layout) -> None:
     """Kill and detach what is left of this lab, remove its socket. Raises PortFailed if something stays."""
     limit = time.monotonic() + SWEEP_TIMEOUT_S
-    images = [layout.disk_image(disk) for disk in range(DISKS)]
+    images = layout.disk_images()
     while True:
         left = members_of(layout)
         for pid in left:

@@ -23,6 +23,7 @@ import msgspec
 
 from middlewared.kernel.errors import MiddlewareError, PortFailed
 from middlewared.lab import namespaces
+from middlewared.lab.own import Bind, mount_own
 from middlewared.lab.supervision import Action, Alive, Ended, Kill, Ready, Reboot, Service, Start, Supervision, Tick
 
 MEMBER = "MIDDLEWARED_LAB_MEMBER"
@@ -30,16 +31,6 @@ MEMBER = "MIDDLEWARED_LAB_MEMBER"
 
 MAX_LOG_BYTES = 16 * 1024 * 1024
 _WAIT_FOR_CABLES_S = 20.0
-_OVERLAY = "/run/.etc"
-_REWRITTEN = ("hostname", "hosts", "resolv.conf")
-"""Files of /etc that the product writes. In a user namespace a file of the host's root could not be opened for that."""
-
-
-class Bind(msgspec.Struct, frozen=True):
-    """One path of the host that the machine sees elsewhere."""
-
-    source: str
-    target: str
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,37 +69,11 @@ def boot(spec: Spec) -> None:
         bench.sendall(msgspec.json.encode({"verb": "booted", "machine": spec.name}) + b"\n")
         if bench.recv(64).strip() != b'{"ok":"go"}':
             raise PortFailed("boot", "the bench did not plug the cables in")
-        mount_own(spec)
+        mount_own(spec.name, spec.binds)
         socket.sethostname(f"controller-{spec.name.lower()}" if spec.name != "client" else "client")
         run("ip", "-batch", "-", lines=spec.network)
         why = Init(spec).serve()
         bench.sendall(msgspec.json.encode({"verb": "rebooting", "machine": spec.name, "why": why}) + b"\n")
-
-
-def mount_own(spec: Spec) -> None:
-    """/proc, /run and /etc of its own; changes to /etc live in memory, as long as the machine does."""
-    namespaces.make_mounts_private()
-    namespaces.mount("proc", "/proc", "proc")
-    try:
-        # The old one would show the host's links.
-        namespaces.mount("sysfs", "/sys", "sysfs")
-    except PortFailed as e:
-        print(f"{spec.name}: {e}; /sys shows the host's links", file=sys.stderr, flush=True)
-    rewritten = {name: file.read_bytes() for name in _REWRITTEN if (file := Path("/etc", name)).exists()}
-    namespaces.mount("tmpfs", "/run", "tmpfs", options="mode=755")
-    for directory in ("upper", "work"):
-        Path(_OVERLAY, directory).mkdir(parents=True)
-    for name, content in rewritten.items():
-        Path(_OVERLAY, "upper", name).write_bytes(content)
-    layers = f"lowerdir=/etc,upperdir={_OVERLAY}/upper,workdir={_OVERLAY}/work"
-    namespaces.mount("overlay", "/etc", "overlay", options=layers)
-    for bind in spec.binds:
-        target = Path(bind.target)
-        if Path(bind.source).is_dir():
-            target.mkdir(parents=True, exist_ok=True)
-        else:
-            target.touch()
-        namespaces.mount(bind.source, bind.target, flags=namespaces.MS_BIND)
 
 
 def run(*argv: str, lines: tuple[str, ...]) -> None:

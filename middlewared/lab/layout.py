@@ -6,7 +6,7 @@ DIR/lab.json                 the administrator's password; whether the pair was 
 DIR/bench.log
 DIR/{A,B}/                   the controller's data_dir: log.db, state.db, middlewared.toml, log/
 DIR/{A,B}/run/               its /run/middleware: middlewared.sock, fenced.sock
-DIR/shelf/                   the shared disks, and the ends of their cables: DIR/shelf/{A,B}/{0,1,2}
+DIR/shelf/                   the shared disks, and the ends of the voters' cables: DIR/shelf/{A,B}/{0,1,2}
 DIR/client/
 """
 
@@ -22,16 +22,24 @@ from middlewared.kernel.facts import Node, other
 SOCKET_NAME_BYTES = 107
 """What a unix socket's name may have: sizeof(sun_path) - 1, unix(7)."""
 
-HIDDEN = ("/run", "/etc", "/proc", "/sys", "/dev")
+HIDDEN = ("/run", "/etc", "/proc", "/sys", "/dev", "/mnt")
 """A controller has its own of these, so a lab below them could not be seen inside."""
 
 DISKS = 3
+"""The disks that are voters; they can hold pools as well."""
+DATA_DISKS = 3
+"""Disks beside them that only hold pools, numbered after the voters."""
 PREFIX = 24
 CLIENT_LAN = "192.0.2.100"
 VIP = "192.0.2.10"
 VHID = 1
 LAN: dict[Node, str] = {"A": "192.0.2.1", "B": "192.0.2.2"}
 INTERLINK: dict[Node, str] = {"A": "169.254.10.1", "B": "169.254.10.2"}
+
+
+def serial_of(disk: int) -> str:
+    """The serial number of a shared disk, the same by both of its ports."""
+    return f"SHELF-{disk}"
 
 
 def default_dir() -> Path:
@@ -85,8 +93,9 @@ class Layout:
     def shelf_cables(self, node: Node) -> Path:
         return self.shelf / node
 
-    def disk_image(self, disk: int) -> Path:
-        return self.shelf / f"disk{disk}.img"
+    def disk_images(self) -> list[Path]:
+        """One file for each disk, by its number."""
+        return [self.shelf / f"disk{disk}.img" for disk in range(DISKS + DATA_DISKS)]
 
     def machine(self, name: str) -> Path:
         return self.dir / name

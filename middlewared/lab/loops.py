@@ -16,7 +16,7 @@ from pathlib import Path
 from middlewared.kernel.errors import PortFailed
 
 CONTROL = Path("/dev/loop-control")
-DISK_BYTES = 64 * 1024 * 1024
+DISK_BYTES = 256 * 1024 * 1024
 ONE_SECTOR = 512
 
 _CONFIGURE = 0x4C0A
@@ -24,6 +24,7 @@ _CLR_FD = 0x4C01
 _SET_STATUS64 = 0x4C04
 _GET_STATUS64 = 0x4C05
 _GET_FREE = 0x4C82
+_SET_READ_ONLY = 0x125D  # BLKROSET
 _AUTOCLEAR = 4
 _ATTEMPTS = 32
 
@@ -36,18 +37,19 @@ _CONFIG = struct.Struct(f"=2I{_INFO.size}s64x")
 class Loop:
     """One attached loop device. Open for as long as the object is: closing detaches it."""
 
-    def __init__(self, image: Path) -> None:
-        """Attach the next free device to `image`. Raises PortFailed."""
+    def __init__(self, image: Path, serial: str = "") -> None:
+        """Attach the next free device to `image`. serial: the name that the kernel keeps with it. Raises PortFailed."""
+        self._serial = serial
         try:
             self._image = os.open(image, os.O_RDWR | os.O_CLOEXEC)
-            self.path, self._fd = _attach(self._image)
+            self.path, self._fd = _attach(self._image, serial)
         except OSError as e:
             raise PortFailed(f"attach a loop device to {image}", e.strerror or str(e)) from None
 
     def limit(self, size: int) -> None:
         """Let the device end after `size` bytes; 0: where the file ends. Raises PortFailed."""
         try:
-            fcntl.ioctl(self._fd, _SET_STATUS64, _info(size))
+            fcntl.ioctl(self._fd, _SET_STATUS64, _info(size, self._serial))
         except OSError as e:
             raise PortFailed(f"limit {self.path}", e.strerror or str(e)) from None
 
@@ -78,14 +80,16 @@ def detach_all(images: list[Path]) -> list[Path]:
     return busy
 
 
-def _attach(image: int) -> tuple[Path, int]:
-    config = _CONFIG.pack(image, 0, _info(0))
+def _attach(image: int, serial: str) -> tuple[Path, int]:
+    config = _CONFIG.pack(image, 0, _info(0, serial))
     with CONTROL.open("rb+", buffering=0) as control:
         for _ in range(_ATTEMPTS):
             path = Path(f"/dev/loop{fcntl.ioctl(control, _GET_FREE)}")
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.ioctl(fd, _CONFIGURE, config)
+                # A device that was fenced in another lab stays so when it is detached.
+                fcntl.ioctl(fd, _SET_READ_ONLY, struct.pack("=i", 0))
             except OSError as e:
                 os.close(fd)
                 if e.errno != errno.EBUSY:  # another lab was quicker
@@ -95,8 +99,8 @@ def _attach(image: int) -> tuple[Path, int]:
     raise OSError(errno.EBUSY, "no loop device is free")
 
 
-def _info(size: int) -> bytes:
-    return _INFO.pack(0, 0, 0, 0, size, 0, 0, 0, _AUTOCLEAR, b"", b"", b"", 0, 0)
+def _info(size: int, serial: str) -> bytes:
+    return _INFO.pack(0, 0, 0, 0, size, 0, 0, 0, _AUTOCLEAR, serial.encode(), b"", b"", 0, 0)
 
 
 def _backing(device: Path) -> tuple[int, int] | None:

@@ -23,6 +23,7 @@ import msgspec
 from middlewared.kernel.errors import PortFailed
 from middlewared.lab import init, namespaces
 from middlewared.lab.layout import Layout
+from middlewared.lab.own import Bind
 from middlewared.lab.supervision import Service
 
 BOOT_TIMEOUT_S = 20.0
@@ -51,7 +52,7 @@ class Machine:
     def running(self) -> bool:
         return self.pid != 0
 
-    async def start(self, binds: Sequence[init.Bind]) -> Announced:
+    async def start(self, binds: Sequence[Bind]) -> Announced:
         """Start the machine and wait until its pid 1 announces itself. Raises PortFailed."""
         spec = init.Spec(
             name=self.name,

@@ -23,6 +23,7 @@ MACHINE = NEWNET | NEWNS | NEWPID | NEWUTS | NEWIPC
 """What a controller or a client has of its own."""
 
 MS_BIND = 0x1000
+MS_MOVE = 0x2000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import msgspec
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node
+from middlewared.lab import init, loops
 from middlewared.lab.layout import CLIENT_LAN, DISKS, INTERLINK, LAN, PREFIX, VIP, Layout
 from middlewared.lab.supervision import Service
 
@@ -54,14 +57,36 @@ def ours(layout: Layout, builds: dict[Node, str]) -> Programs:
         log="{dir}/log/middlewared.log",
         watchdog_s=WATCHDOG_S,
     )
+    controller = (fenced, carpd, daemon)
     cables = [f"--node={node}={layout.shelf_cables(node)}" for node in LAN]
     shelf = (sys.executable, "-m", "middlewared.lab.shelf", str(layout.shelf), f"--disks={DISKS}", *cables)
     return Programs(
-        controller=(fenced, carpd, daemon),
+        controller=(zfs(), *controller) if pools_possible() else controller,
         shelf=(*shelf, f"--control={layout.shelf_control}"),
         set_up=True,
         builds=builds,
     )
+
+
+def zfs() -> Service:
+    """ZFS, where a kernel would have it: it is there before all else, and its end is the controller's, like a panic.
+
+    It reads and writes the disks past the page cache: a block device of the host would keep pages of a controller that
+    is dead or fenced, and write them later; and would show the standby what it read before the owner wrote.
+    """
+    # A pid file that is left makes it end without a word; its lock lies in /var/lock, a link to what /run lacks.
+    start = "rm -f /run/zfs-fuse.pid; mkdir -p /run/lock/zfs; exec zfs-fuse --no-daemon --no-kstat-mount"
+    return Service(
+        name="zfs",
+        argv=("sh", "-c", f"{start} --disable-block-cache --pidfile /run/zfs-fuse.pid"),
+        log="{dir}/log/zfs.log",
+        vital_s=0.0,
+    )
+
+
+def pools_possible() -> bool:
+    """Whether controllers of this lab can have pools: as root, with zfs-fuse. OpenZFS in the kernel is the host's."""
+    return os.geteuid() == 0 and loops.possible() and shutil.which("zfs-fuse", path=init.service_path()) is not None
 
 
 def read(file: Path) -> Programs:

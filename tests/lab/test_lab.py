@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from middlewared.lab import status, up
+from middlewared.lab import loops, status, up
 from middlewared.lab.cables import mac
 from middlewared.lab.down import members_of
 from middlewared.lab.layout import Layout
@@ -306,12 +306,12 @@ def test_a_one_way_cut_keeps_carrier_and_drops_the_frames_of_one_direction(lab: 
 
 
 def test_a_cut_shelf_shrinks_the_controller_s_disks_and_the_peer_s_stay(lab: Lab) -> None:
-    size = "for n in 0 1 2; do blockdev --getsize64 /run/shelf/dev$n; done"
+    size = "for n in 0 1 2 3 4 5; do blockdev --getsize64 /dev/shelf/$n; done"
     lab.ok("cut", "shelf:A")
-    assert lab.inside("A", size).split() == ["512"] * 3
-    assert lab.inside("B", size).split() == ["67108864"] * 3
+    assert lab.inside("A", size).split() == ["512"] * 6
+    assert lab.inside("B", size).split() == [str(loops.DISK_BYTES)] * 6
     lab.ok("heal", "shelf:A")
-    assert lab.inside("A", size).split() == ["67108864"] * 3
+    assert lab.inside("A", size).split() == [str(loops.DISK_BYTES)] * 6
 
 
 def test_a_daemon_that_is_shot_is_started_again_at_once(lab: Lab) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,15 @@ def test_a_port_that_was_left_attached_is_found_by_its_file(image: Path) -> None
     port.close()
     assert loops.detach_all([image]) == []
     assert not attached.exists()
+
+
+def test_a_port_that_was_fenced_and_detached_is_writable_when_it_is_attached_again(image: Path) -> None:
+    port = loops.Loop(image)
+    subprocess.run(["blockdev", "--setro", port.path], check=True)
+    port.close()
+    again = loops.Loop(image)
+    assert (Path("/sys/block") / again.path.name / "ro").read_text() == "0\n"
+    again.close()
 
 
 def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
