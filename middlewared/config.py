@@ -17,6 +17,9 @@ TOML, read once at start by each of the three processes. Everything else is conf
     backend = "shelf"
     paths = ["/run/shelf/0", "/run/shelf/1", "/run/shelf/2"]
 
+    [fence]
+    reboot = "init"                     # how this controller ends itself; or "sysrq"
+
     [storage]
     free_floor_mib = 64                 # below this much free space in data_dir no write is taken
 
@@ -55,6 +58,12 @@ class Voters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     paths: tuple[str, ...]
 
 
+class Fence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this controller ends itself when it must not run on: by its init (systemd does it), or by the kernel."""
+
+    reboot: Literal["init", "sysrq"] = "init"
+
+
 class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The disk of the data directory."""
 
@@ -90,6 +99,7 @@ class BootFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listen: str = "0.0.0.0:80"
     interlink: Interlink | None = None
     voters: Voters | None = None
+    fence: Fence = Fence()
     storage: Storage = Storage()
     timing: Timing = Timing()
 

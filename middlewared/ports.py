@@ -71,6 +71,10 @@ class Fence(Protocol):
         """default_node: who claims when both are there and none owns. timeout_s: how long a lost network may last."""
         ...
 
+    async def set_pools(self, *, configured: bool) -> None:
+        """configured: there are pools, which an owner must have imported before it serves."""
+        ...
+
 
 class Host(Protocol):
     """This controller's own name service files, host name and default routes."""

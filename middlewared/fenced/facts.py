@@ -10,6 +10,7 @@ from __future__ import annotations
 from middlewared.config import BootFile, Timing
 from middlewared.fenced.disks import Disks
 from middlewared.fenced.memory import Memory
+from middlewared.fenced.serving import Serving
 from middlewared.kernel.facts import PairRecord
 from middlewared.protocol.failover_view import View, Windows
 from middlewared.protocol.hub import Heard, PeerWord, Role, Settings
@@ -51,6 +52,9 @@ class Facts:
         self.begins = False
         self.forced = False
         self.resigned_at: float | None = None
+        self.serving = Serving(
+            serves=memory.serves, pools=memory.pools, failed=memory.failed, failed_at=memory.failed_at
+        )
         self.awake_since = now
         self._stepped_at = now
         self._heard: Heard | None = None
@@ -118,6 +122,10 @@ class Facts:
             owned_term=self.owned_term,
             settled=self.settled,
             settings=self.settings,
+            serves=self.serving.serves,
+            pools=self.serving.pools.imported,
+            failed=self.serving.failed,
+            failed_at=self.serving.failed_at,
         )
 
     def view(self, disks: Disks, now: float) -> View:

@@ -20,6 +20,7 @@ from middlewared.fenced.disks import Disks, later
 from middlewared.fenced.facts import Facts
 from middlewared.fenced.outside import Client, Surroundings
 from middlewared.fenced.polling import Polling
+from middlewared.fenced.standing import news, standing_of
 from middlewared.kernel.facts import PairRecord
 from middlewared.kernel.register import Silent
 from middlewared.ports import Clock, Voter
@@ -115,9 +116,15 @@ class Fenced:
             case hub.Force():
                 facts.forced = True
                 self._claim_not_before = 0.0
-            case hub.Resign(why=why):
-                if facts.owns:
-                    self._resign(Decision("ASKED", Verdict.RESIGN, why))
+            case hub.Pools():
+                facts.serving.pools = message
+            case hub.Serve(term=term) | hub.Block(term=term):
+                if facts.owns and facts.term == term:
+                    self._let_clients_in(isinstance(message, hub.Serve))
+            case hub.Resign(why=why, failed=failed):
+                self._asked_to_resign(why, failed, now)
+            case hub.End(why=why):
+                self._end(why)
             case hub.Write(id=id_, record=record):
                 self._start(self._write(client, id_, record))
         self._step()
@@ -151,9 +158,13 @@ class Fenced:
         view = facts.view(self._disks, now)
         facts.settled = is_settled(view, now)
         self._forget_resignation(now)
-        self._carry_out(decide(view, now), now)
+        decision = decide(view, now)
+        self._carry_out(decision, now)
         self._remember()
         self._say(now)
+        why = facts.serving.must_end(decision, owns=facts.owns)
+        if why is not None:
+            self._end(why)
 
     def _forget_resignation(self, now: float) -> None:
         facts = self._facts
@@ -178,19 +189,21 @@ class Fenced:
                 facts.owns, facts.term = False, facts.settings.single_term
                 self._be("SINGLE", decision, now)
             case Verdict.RESIGN:
-                self._resign(decision)
+                self._leave(decision)
             case Verdict.CLAIM:
                 if not self._claiming and now >= self._claim_not_before:
                     self._claiming = True
                     self._start(self._claim(decision))
             case Verdict.OWN:
-                pass  # the standing stays what the claim made it, with the reason that it was made for
+                # The standing stays what the claim made it, with the reason that it was made for.
+                facts.serving.leaving = None
 
     def _give_up(self, decision: Decision, role: hub.Role, now: float) -> None:
         """Own no more, or stay without. A claim that runs goes on: the disks decide."""
         facts = self._facts
         if decision.rule == "DEPOSED":
             facts.owned_term = 0
+            facts.serving.over()
         facts.owns = facts.begins = False
         facts.term = max(facts.term, self._disks.highest_term())
         facts.record = later(facts.record, self._disks.record())
@@ -249,6 +262,8 @@ class Fenced:
     def _own(self, term: int, record: PairRecord | None, decision: Decision) -> None:
         """A majority granted `term`. The record is carried over into it; what it says of the logs stays as it was."""
         facts, now = self._facts, self._clock.boottime()
+        if not facts.owns and decision.rule != "RESUMES":
+            facts.serving.gained(facts.settings)
         facts.owns, facts.term, facts.owned_term = True, term, term
         facts.begins = facts.forced = False
         facts.resigned_at = None
@@ -283,9 +298,41 @@ class Fenced:
         client.send(hub.Written(id=id_, ok=why is None, why=why or ""))
         self._step()
 
+    def _let_clients_in(self, yes: bool) -> None:
+        serving = self._facts.serving
+        if serving.serves != yes:
+            self._note("serve" if yes else "block", term=self._facts.term)
+        serving.serves = yes
+
+    def _leave(self, decision: Decision) -> None:
+        """Resign, or where pools are imported have middlewared export them first."""
+        serving = self._facts.serving
+        if not serving.pools.imported:
+            self._resign(decision)
+        elif serving.leaving != decision.why:
+            serving.leaving, self._said = decision.why, None
+            self._note("leave", rule=decision.rule, why=decision.why)
+
+    def _asked_to_resign(self, why: str, failed: bool, now: float) -> None:
+        facts = self._facts
+        if not facts.owns:
+            return
+        if facts.serving.pools.imported:
+            self._note("not-resigned", why="a pool is imported here")
+            return
+        if failed:
+            facts.serving.fail(why, now)
+        self._resign(Decision("FAILED" if failed else "ASKED", Verdict.RESIGN, why))
+
+    def _end(self, why: str) -> None:
+        """End the controller: nothing that runs on it may touch a pool from now on."""
+        self._note("end", why=why)
+        self._outside.end(why)
+
     def _resign(self, decision: Decision) -> None:
         """Say it first, so that the addresses go down; then free the disks."""
         facts, now = self._facts, self._clock.boottime()
+        facts.serving.over()
         facts.owns = facts.begins = False
         facts.owned_term = 0
         facts.resigned_at = now
@@ -306,31 +353,12 @@ class Fenced:
         """Say where this controller stands, when that changed, was asked for, or was said long ago."""
         if now < self._hold_until and (self._claiming or not self._disks.all_asked_since(self._facts.awake_since)):
             return
-        standing = self._standing(now)
-        if self._said is not None and now - self._said_at < SAY_AGAIN_S and _says(standing) == _says(self._said):
+        standing = standing_of(self._facts, self._disks, self._decision, self._scheduling, now)
+        if self._said is not None and now - self._said_at < SAY_AGAIN_S and news(standing) == news(self._said):
             return
         self._said, self._said_at = standing, now
         self._server.say("carpd", standing)
         self._server.say("middlewared", standing)
-
-    def _standing(self, now: float) -> hub.Standing:
-        facts = self._facts
-        return hub.Standing(
-            role=facts.role,
-            term=facts.term if facts.owns or facts.role == "SINGLE" else facts.known_term(self._disks),
-            since=facts.role_since,
-            said_at=now,
-            why=self._decision.why,
-            rule=self._decision.rule,
-            record=facts.record,
-            voters=self._disks.states(),
-            peer_interlink_at=facts.interlink_at,
-            peer_advert_at=facts.advert_at,
-            peer_disk_at=self._disks.beat_at(),
-            settled=facts.settled,
-            resigned=facts.resigned_at is not None,
-            scheduling=self._scheduling,
-        )
 
     def _remember(self) -> None:
         memory = self._facts.memory()
@@ -358,9 +386,3 @@ def _set(event: asyncio.Event, on: bool) -> None:
         event.set()
     else:
         event.clear()
-
-
-def _says(standing: hub.Standing) -> tuple[object, ...]:
-    """What a listener acts on; ages and the wording change all the time."""
-    s = standing
-    return (s.role, s.term, s.rule, s.record, s.voters, s.settled, s.resigned)

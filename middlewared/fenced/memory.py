@@ -18,6 +18,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """boot_id: of the boot that this holds for. The rest: see protocol.failover.View.
 
     settings: as middlewared gave them last; they hold the cluster's key, so the file is for root alone.
+    serves, pools, failed, failed_at: see serving.Serving.
     """
 
     boot_id: str
@@ -25,6 +26,10 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     owned_term: int = 0
     settled: bool = False
     settings: Settings | None = None
+    serves: bool = False
+    pools: tuple[str, ...] = ()
+    failed: str | None = None
+    failed_at: float | None = None
 
 
 def recall(path: Path, boot_id: str, now: float) -> Memory:

@@ -1,4 +1,4 @@
-"""Everything that fenced reaches beside the shared disks: its socket, its memory, chance, and the journal.
+"""Everything that fenced reaches beside the shared disks: its socket, its memory, chance, the journal, and the reset.
 
 The simulator has others, on virtual time and from one seed.
 """
@@ -17,6 +17,7 @@ from middlewared.fenced.memory import Memory, recall, remember
 from middlewared.protocol import hub
 from middlewared.shell.boot_id import this_boot
 from middlewared.shell.journal import Journal
+from middlewared.shell.reboot import reboot
 
 
 class Client(Protocol):
@@ -48,7 +49,7 @@ class Surroundings:
     """hub: makes the socket, given what to call for a message and for a client that left.
 
     recall: what is remembered of this boot, at `now`. remember: raises OSError. draw: a number between two, by chance.
-    note: one line for people.
+    note: one line for people. end: ends this controller at once, for the reason that is given.
     """
 
     hub: Callable[[OnMessage, OnGone], Hub]
@@ -56,6 +57,7 @@ class Surroundings:
     remember: Callable[[Memory], None]
     draw: Callable[[float, float], float]
     note: Callable[..., None]
+    end: Callable[[str], None]
 
 
 def of_this_host(boot: BootFile) -> Surroundings:
@@ -66,4 +68,5 @@ def of_this_host(boot: BootFile) -> Surroundings:
         remember=lambda memory: remember(file, memory),
         draw=random.uniform,
         note=Journal("fenced").note,
+        end=lambda why: reboot(boot.fence.reboot),
     )

@@ -25,6 +25,7 @@ from middlewared.kernel.errors import MiddlewareError, PortFailed
 from middlewared.lab import namespaces
 from middlewared.lab.own import Bind, mount_own
 from middlewared.lab.supervision import Action, Alive, Ended, Kill, Ready, Reboot, Service, Start, Supervision, Tick
+from middlewared.shell.reboot import REBOOT
 
 MEMBER = "MIDDLEWARED_LAB_MEMBER"
 """Marks every process of a lab with its directory, for a `down` that finds no bench."""
@@ -99,6 +100,8 @@ class Init:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
         self._wakeup = wakeup
+        self._told_to_reboot = False
+        signal.signal(REBOOT, self._reboot)
         self._poll.register(self._signals, select.POLLIN)
         for service in spec.services:
             if service.watchdog_s is not None or service.vital_s is not None:
@@ -112,12 +115,17 @@ class Init:
                 if isinstance(action, Reboot):
                     return action.why
                 self._do(action)
+            if self._told_to_reboot:
+                return "it was told to"
             deadline = self._supervision.deadline()
             wait_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000 + 1
             pending = []
             for fd, _ in self._poll.poll(wait_ms):
                 pending += self._drain(fd)
             pending += self._supervision.receive(Tick(), time.monotonic())
+
+    def _reboot(self, number: int, frame: object) -> None:
+        self._told_to_reboot = True
 
     def _drain(self, fd: int) -> list[Action]:
         """Take in what came on one file."""

@@ -5,7 +5,7 @@ middlewared gives it on to carpd, so that a carpd which restarts needs no middle
 statement, never a difference: the newest message of a kind is the truth, and a process that (re)connects is sent all
 of them again.
 
-    middlewared -> fenced   Hello, Settings, Begin, Force, Write, Resign
+    middlewared -> fenced   Hello, Settings, Begin, Force, Write, Pools, Serve, Block, Resign, End
     carpd       -> fenced   Hello, Heard, Carp
     fenced      -> both     Standing
     fenced      -> carpd    Settings
@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
     default_node: who claims when both are there and none owns.
     timeout_s: how long a lost network must stay lost before a handover.
     groups: the critical interfaces; without any, each interface with a VIP is a group of its own.
+    pools: some pool is configured, so that an owner serves only once middlewared has imported it.
     """
 
     paired: bool
@@ -50,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
     single_term: int
     vips: tuple[Vip, ...]
     groups: tuple[FailoverGroup, ...] = ()
+    pools: bool = False
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
@@ -60,8 +62,43 @@ class Force(msgspec.Struct, frozen=True, kw_only=True, tag="force"):
     """failover.force_master: claim although the rules would wait or refuse. Answered by Standing."""
 
 
+class Pools(msgspec.Struct, frozen=True, kw_only=True, tag="pools"):
+    """The pools that this controller has, or is about to have, imported: said before an import, and after an export.
+
+    imported: their guids. fault: why one of them cannot be written (suspended, its disks gone), None while all can.
+    A controller that has pools never owns no more and lives on: fenced ends it.
+    """
+
+    imported: tuple[str, ...] = ()
+    fault: str | None = None
+
+
+class Serve(msgspec.Struct, frozen=True, kw_only=True, tag="serve"):
+    """What an owner of `term` needs before clients may come is there: its pools are imported."""
+
+    term: int
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True, tag="block"):
+    """Keep clients out while still owning `term`: the VIPs go down, the reservation stays. Undone by Serve."""
+
+    term: int
+    why: str
+
+
 class Resign(msgspec.Struct, frozen=True, kw_only=True, tag="resign"):
-    """Give the term up in good order: VIP down, reservation released. why: for the log and for status."""
+    """Give the term up in good order: VIP down, reservation released. Refused while a pool is imported.
+
+    why: for the log and for status. failed: what the term was taken for could not be done here, so that this
+    controller is not the one to try next.
+    """
+
+    why: str
+    failed: bool = False
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
+    """End this controller at once, with the reservation kept: a pool could not be given up in good order."""
 
     why: str
 
@@ -167,6 +204,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     why: one sentence, from the rule that decided. record: as read at the last claim or by the standby since.
     peer_*_at: last sign of the peer by each channel, None = never.
     resigned: we gave the term up and the peer has not taken it yet. said_at: when fenced saw it so; 0: unknown.
+    serves: clients may come; False for an owner whose pools are not imported yet, or that keeps clients out.
+    leaving: why the rules want this owner to hand over; middlewared exports the pools and then resigns.
+    failed: why this controller could not do what it last took a term for, while that holds it back.
     """
 
     role: Role
@@ -183,9 +223,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     settled: bool
     resigned: bool
     scheduling: str
+    serves: bool = False
+    leaving: str | None = None
+    failed: str | None = None
 
 
-ToFenced: TypeAlias = Hello | Settings | Begin | Force | Resign | Write | Heard | Carp
+ToFenced: TypeAlias = Hello | Settings | Begin | Force | Write | Pools | Serve | Block | Resign | End | Heard | Carp
 FromFenced: TypeAlias = Standing | Settings | Written | Carp
 
 _to_fenced: msgspec.json.Decoder[ToFenced] = msgspec.json.Decoder(ToFenced)

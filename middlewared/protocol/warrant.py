@@ -1,8 +1,9 @@
 """What the words of fenced, and its silence, mean for the VIPs of this controller.
 
-OWNER and SINGLE grant the term; STANDBY revokes. WAITING revokes too, with one exception: as the first word of a new
-connection it says only that a fenced which has just restarted does not know yet. Until it does, or until `patience_s`
-after the old connection was lost, the last word stands: a restart of fenced is no reason to drop a VIP.
+OWNER and SINGLE grant the term while they serve; STANDBY revokes, and so does an owner that keeps clients out. WAITING
+revokes too, with one exception: as the first word of a new connection it says only that a fenced which has just
+restarted does not know yet. Until it does, or until `patience_s` after the old connection was lost, the last word
+stands: a restart of fenced is no reason to drop a VIP.
 
 The connection gone for `patience_s` withdraws: nobody is left who would be told that the term is over.
 
@@ -50,7 +51,7 @@ class Warrant:
             return None
         self._lost_at = None
         word: Grant | Revoke
-        if standing.role in _GRANTS:
+        if standing.role in _GRANTS and standing.serves:
             word = Grant(term=standing.term)
         else:
             word = Revoke(term=standing.term, why=f"{standing.role}: {standing.why}")

@@ -42,12 +42,12 @@ class FenceClient:
         self._vips: tuple[Vip, ...] | None = None
         self._groups: tuple[FailoverGroup, ...] = ()
         self._policy: tuple[bool, Node, float] | None = None
+        self._has_pools = False
+        self._pools: hub.Pools | None = None
         self._writes: dict[int, asyncio.Future[bool]] = {}
         self._ids = 0
         self.carp: hub.Carp | None = None
-        self._client = HubClient(
-            path, "middlewared", on_message=self._take, on_up=self._state_settings, on_down=self._lost
-        )
+        self._client = HubClient(path, "middlewared", on_message=self._take, on_up=self._state_all, on_down=self._lost)
 
     def tell(self, listener: Listener) -> None:
         """Give the one who must know; before `run`."""
@@ -68,6 +68,27 @@ class FenceClient:
         """Claim whatever the rules would wait for. Raises PortFailed when fenced is not there."""
         if not self._client.send(hub.Force()):
             raise PortFailed("claim the term", "fenced is not running")
+
+    def pools(self, imported: Sequence[str], fault: str | None = None) -> None:
+        """State the pools that this controller has, or is about to have; stated again whenever fenced reappears."""
+        self._pools = hub.Pools(imported=tuple(imported), fault=fault)
+        self._client.send(self._pools)
+
+    def serve(self, term: int) -> None:
+        """Let clients in, as the owner of `term`."""
+        self._client.send(hub.Serve(term=term))
+
+    def block(self, term: int, why: str) -> None:
+        """Keep clients out, as the owner of `term`."""
+        self._client.send(hub.Block(term=term, why=why))
+
+    def resign(self, why: str, *, failed: bool = False) -> None:
+        """Give the term up; no pool may be imported here."""
+        self._client.send(hub.Resign(why=why, failed=failed))
+
+    def end(self, why: str) -> None:
+        """End this controller at once, with the reservation kept."""
+        self._client.send(hub.End(why=why))
 
     async def write(self, record: PairRecord) -> bool:
         """Have the record written. False: refused, or no answer in time, and then it may be written."""
@@ -95,7 +116,16 @@ class FenceClient:
         self._policy = (disabled, default_node, timeout_s)
         self._state_settings()
 
+    async def set_pools(self, *, configured: bool) -> None:
+        self._has_pools = configured
+        self._state_settings()
+
     # --- the socket ---
+
+    def _state_all(self) -> None:
+        if self._pools is not None:
+            self._client.send(self._pools)
+        self._state_settings()
 
     def _state_settings(self) -> None:
         """Nothing is stated until both effects have run: half a configuration must not move anything."""
@@ -113,6 +143,7 @@ class FenceClient:
                 single_term=self._single_term,
                 vips=self._vips,
                 groups=self._groups,
+                pools=self._has_pools,
             )
         )
 

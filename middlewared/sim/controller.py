@@ -14,6 +14,7 @@ from middlewared.sim.signs import Signs
 from middlewared.sim.timeline import Clock
 
 RESTART_S = 0.1
+REBOOT_S = 1.0
 
 
 class Controller:
@@ -73,6 +74,12 @@ class Controller:
         self._end_middlewared(said=False)
         self._end_fenced()
         self.platter.power_cut()
+
+    def end(self, why: str) -> None:
+        """It ends itself, and boots again."""
+        self.world.trace.add(self.node, "ends-itself", why=repr(why))
+        self.world.timeline.after(0.0, self.power_off)
+        self.world.timeline.after(REBOOT_S, self.boot)
 
     def freeze(self, frozen: bool) -> None:
         self.frozen = frozen

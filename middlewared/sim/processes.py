@@ -99,6 +99,8 @@ class Machine(Protocol):
 
     def kill_fenced(self, why: str) -> None: ...
 
+    def end(self, why: str) -> None: ...
+
 
 class World(Protocol):
     """What a controller and its processes need of the world around them."""
@@ -151,6 +153,7 @@ class FencedProcess:
             remember=self._remember,
             draw=world.random.uniform,
             note=self._note,
+            end=controller.end,
         )
         self._fenced = self.loop.enter(Fenced, boot, cables, MortalClock(controller.clock, self.loop), "", outside)
         self.loop.spawn(self._fenced.run)

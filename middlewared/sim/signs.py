@@ -113,7 +113,7 @@ class Signs:
             resigned=standing is not None and standing.resigned,
         )
         self._beats.carry(self._timeline, lambda: peer.hear_beat(word))
-        if owner:
+        if owner and standing is not None and standing.serves:
             self._adverts.carry(self._timeline, peer.hear_advert)
 
     def _report(self) -> None:

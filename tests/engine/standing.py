@@ -24,4 +24,5 @@ def standing(
         settled=True,
         resigned=False,
         scheduling="",
+        serves=role in ("OWNER", "SINGLE"),
     )

@@ -154,7 +154,7 @@ class Controller:
         self.to_carpd.append(message)
         if isinstance(message, hub.Standing):
             self.seen.append(message)
-            self._vip_up = message.role in ("OWNER", "SINGLE")
+            self._vip_up = message.serves
             self.carpd.send(self._carp())
 
     def _to_middlewared(self, message: hub.FromFenced) -> None:

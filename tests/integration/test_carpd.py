@@ -60,7 +60,7 @@ STANDBY = hub.Standing(
 
 
 def owner(term: int) -> hub.Standing:
-    return msgspec.structs.replace(STANDBY, role="OWNER", term=term)
+    return msgspec.structs.replace(STANDBY, role="OWNER", term=term, serves=True)
 
 
 class Fenced:

@@ -23,12 +23,16 @@ class MemoryFence:
         self.vips: list[Vip] | None = None
         self.groups: list[FailoverGroup] = []
         self.policy: tuple[bool, Node, float] | None = None
+        self.pools: bool | None = None
 
     async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = ()) -> None:
         self.vips, self.groups = list(vips), list(groups)
 
     async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
         self.policy = (disabled, default_node, timeout_s)
+
+    async def set_pools(self, *, configured: bool) -> None:
+        self.pools = configured
 
 
 class MemoryView:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from middlewared.protocol.carp import Grant, Revoke, Withdraw
 from middlewared.protocol.hub import Role, Standing
 from middlewared.protocol.warrant import Warrant
@@ -23,6 +25,7 @@ def standing(role: Role, term: int = 5) -> Standing:
         settled=True,
         resigned=False,
         scheduling="",
+        serves=role in ("OWNER", "SINGLE"),
     )
 
 
@@ -31,6 +34,13 @@ def owner(term: int = 5) -> Warrant:
     warrant.connected()
     assert warrant.hear(standing("OWNER", term)) == Grant(term=term)
     return warrant
+
+
+def test_an_owner_that_keeps_clients_out_holds_no_vip() -> None:
+    warrant = owner()
+    blocked = msgspec.structs.replace(standing("OWNER"), serves=False, why="the pools are exported")
+    assert warrant.hear(blocked) == Revoke(term=5, why="OWNER: the pools are exported")
+    assert warrant.hear(standing("OWNER")) == Grant(term=5)
 
 
 def test_owner_and_single_grant_the_term() -> None:

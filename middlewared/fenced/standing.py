@@ -1,0 +1,38 @@
+"""Where this controller stands, as fenced says it to the other two processes."""
+
+from __future__ import annotations
+
+from middlewared.fenced.disks import Disks
+from middlewared.fenced.facts import Facts
+from middlewared.protocol import hub
+from middlewared.protocol.failover import Decision
+
+
+def standing_of(facts: Facts, disks: Disks, decision: Decision, scheduling: str, now: float) -> hub.Standing:
+    """The whole statement. scheduling: what real-time treatment fenced got."""
+    serving = facts.serving
+    return hub.Standing(
+        role=facts.role,
+        term=facts.term if facts.owns or facts.role == "SINGLE" else facts.known_term(disks),
+        since=facts.role_since,
+        said_at=now,
+        why=decision.why,
+        rule=decision.rule,
+        record=facts.record,
+        voters=disks.states(),
+        peer_interlink_at=facts.interlink_at,
+        peer_advert_at=facts.advert_at,
+        peer_disk_at=disks.beat_at(),
+        settled=facts.settled,
+        resigned=facts.resigned_at is not None,
+        scheduling=scheduling,
+        serves=facts.role == "SINGLE" or (facts.owns and serving.serves),
+        leaving=serving.leaving,
+        failed=serving.failed,
+    )
+
+
+def news(standing: hub.Standing) -> tuple[object, ...]:
+    """What of it a listener acts on; ages and the wording change all the time."""
+    s = standing
+    return (s.role, s.term, s.rule, s.record, s.voters, s.settled, s.resigned, s.serves, s.leaving, s.failed)
