@@ -25,7 +25,7 @@ from middlewared.kernel.errors import MiddlewareError, UpgradePending
 
 GENESIS_HASH = bytes(32)
 FIRST_FORMAT = 1
-LOG_FORMAT = 2
+LOG_FORMAT = 3
 """The newest log format: what this build reads and, once the log says so, writes."""
 METHOD_SINCE = 2
 """The log format that brought Record.method."""

@@ -10,6 +10,7 @@ import pytest
 from middlewared_plugins.network import vip
 
 from middlewared.kernel.errors import ConfigBehind
+from middlewared.kernel.event import LOG_FORMAT
 from middlewared.protocol.replication_frames import Identity
 from middlewared.protocol.replication_owner import Phase
 from tests.engine.controllers import OLDER, REGISTRY, until
@@ -84,6 +85,6 @@ async def test_controllers_that_cannot_read_each_others_log_both_say_so(pair: Pa
     pair.b.replica.identity = Identity(cluster_id=mine.cluster_id, node="B", catalogue="x", log_format_max=1)
     pair.wire.connect()
     a, b = World(pair.a).this, World(pair.b, msgspec.structs.replace(BUILD, node="B")).this
-    await until(lambda: a.facts().peer_apart == "peer reads log formats 1-1, this controller 2-2")
-    assert b.facts().peer_apart in (None, "peer reads log formats 2-2, this controller 1-1")
+    await until(lambda: a.facts().peer_apart == f"peer reads log formats 1-1, this controller 2-{LOG_FORMAT}")
+    assert b.facts().peer_apart in (None, f"peer reads log formats 2-{LOG_FORMAT}, this controller 1-1")
     assert not a.facts().peer_connected

@@ -65,11 +65,11 @@ def test_an_upgrade_is_pending_from_the_moment_that_it_can_be_finished_until_it_
 async def test_status_says_what_both_controllers_run(world: World) -> None:
     assert await Client(world[0], "FAILOVER_READ").call("upgrade.status") == {
         "log_format": 1,
-        "formats": [1, 2],
+        "formats": [1, LOG_FORMAT],
         "version": "0.1.0",
         "peer_version": "0.1.0",
         "peer_age": "same",
-        "peer_formats_up_to": 2,
+        "peer_formats_up_to": LOG_FORMAT,
         "can_finalize": True,
         "why_not": [],
     }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewared.kernel.event import START, Event, Position, Record, Stamp, seal
+from middlewared.kernel.event import LOG_FORMAT, START, Event, Position, Record, Stamp, seal
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.replication_frames import History, Identity, TermEnd, match_point
 
@@ -213,7 +213,7 @@ def test_two_controllers_of_one_cluster_are_a_pair_also_when_one_knows_more_even
             {"secret_keys": ("c3", "d4")},
             "peer holds the keys c3, d4 of secrets, this controller a1, b2, and neither holds the other's",
         ),
-        ({"log_format_min": 3, "log_format_max": 4}, "peer reads log formats 3-4, this controller 1-2"),
+        ({"log_format_min": 8, "log_format_max": 9}, f"peer reads log formats 8-9, this controller 1-{LOG_FORMAT}"),
     ],
 )
 def test_what_keeps_two_from_being_a_pair_is_said(change: dict[str, object], why: str) -> None:
