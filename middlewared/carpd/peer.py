@@ -51,6 +51,10 @@ class Peer:
             links_up=links_up,
             settled=standing is not None and standing.settled,
             resigned=standing is not None and standing.resigned,
+            disks_ok=standing is None or standing.disks_ok,
+            failed=standing is not None and standing.failed is not None,
+            held=standing is not None and standing.held,
+            flapping=standing is not None and standing.flapping,
         )
         return self._machine.speak(word, now)
 

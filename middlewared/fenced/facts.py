@@ -11,8 +11,8 @@ from middlewared.config import BootFile, Timing
 from middlewared.fenced.disks import Disks
 from middlewared.fenced.memory import Memory
 from middlewared.fenced.serving import Serving
-from middlewared.kernel.facts import PairRecord
-from middlewared.protocol.failover_view import View, Windows
+from middlewared.kernel.facts import PairRecord, other
+from middlewared.protocol.failover_view import MOVES, View, Windows
 from middlewared.protocol.hub import Heard, PeerWord, Role, Settings
 
 STALL_S = 0.1
@@ -55,6 +55,9 @@ class Facts:
         self.serving = Serving(
             serves=memory.serves, pools=memory.pools, failed=memory.failed, failed_at=memory.failed_at
         )
+        self.ended_often = False
+        self._moves = memory.moves
+        self._last_owner = memory.last_owner
         self.awake_since = now
         self._stepped_at = now
         self._heard: Heard | None = None
@@ -70,7 +73,18 @@ class Facts:
             self.awake_since = now
             self._heard_since = None
             self._peer_idle_since = None
+        self._count_moves(now)
         return slept
+
+    def _count_moves(self, now: float) -> None:
+        """Note when the term is with another controller than it was; both controllers see each move."""
+        word = self.word(now)
+        owner = self.node if self.owns else other(self.node) if word is not None and word.owner else None
+        if owner is None or owner == self._last_owner:
+            return
+        if self._last_owner is not None:
+            self._moves = (*self._moves, now)[-MOVES:]
+        self._last_owner = owner
 
     def configure(self, settings: Settings, now: float) -> None:
         """middlewared's statement. A pairing is a boot: the other has as long as then to be heard."""
@@ -126,6 +140,8 @@ class Facts:
             pools=self.serving.pools.imported,
             failed=self.serving.failed,
             failed_at=self.serving.failed_at,
+            moves=self._moves,
+            last_owner=self._last_owner,
         )
 
     def view(self, disks: Disks, now: float) -> View:
@@ -149,4 +165,10 @@ class Facts:
             disk_at=None if self.owns else disks.beat_at(),
             disk_since=disks.readable_since(),
             peer_idle_since=self._peer_idle_since if watched else None,
+            disks_asked=disks.all_asked_since(self.awake_since),
+            imported=self.serving.pools.imported,
+            fault=self.serving.pools.fault,
+            failed_at=self.serving.failed_at,
+            ended_often=self.ended_often,
+            moves=self._moves,
         )

@@ -27,6 +27,7 @@ from middlewared.ports import Clock, Voter
 from middlewared.protocol import hub
 from middlewared.protocol.ballot import Ballot, Lost, Mandate
 from middlewared.protocol.failover import Decision, Verdict, decide, is_settled
+from middlewared.protocol.failover_view import Situation
 from middlewared.shell.notify import Init
 
 STEP_S = 0.02
@@ -162,7 +163,7 @@ class Fenced:
         self._carry_out(decision, now)
         self._remember()
         self._say(now)
-        why = facts.serving.must_end(decision, owns=facts.owns)
+        why = facts.serving.must_end(Situation(view, now).peer_took, owns=facts.owns)
         if why is not None:
             self._end(why)
 

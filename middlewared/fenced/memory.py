@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from middlewared.kernel.facts import Node
 from middlewared.protocol.hub import Settings
 
 
@@ -19,6 +20,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: as middlewared gave them last; they hold the cluster's key, so the file is for root alone.
     serves, pools, failed, failed_at: see serving.Serving.
+    last_owner: who was last seen to own.
     """
 
     boot_id: str
@@ -30,6 +32,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[str, ...] = ()
     failed: str | None = None
     failed_at: float | None = None
+    moves: tuple[float, ...] = ()
+    last_owner: Node | None = None
 
 
 def recall(path: Path, boot_id: str, now: float) -> Memory:

@@ -17,10 +17,6 @@ No I/O and no clock.
 from __future__ import annotations
 
 from middlewared.protocol import hub
-from middlewared.protocol.failover import Decision
-
-LOST_TO_PEER = ("DEPOSED", "PEER_OWNS")
-"""The rules by which another controller owns the term."""
 
 
 class Serving:
@@ -47,8 +43,8 @@ class Serving:
     def fail(self, why: str, now: float) -> None:
         self.failed, self.failed_at = why, now
 
-    def must_end(self, decision: Decision, *, owns: bool) -> str | None:
-        """Why this controller must end at once, None where it need not."""
-        if owns or not self.pools.imported or decision.rule not in LOST_TO_PEER:
+    def must_end(self, peer_took: str | None, *, owns: bool) -> str | None:
+        """Why this controller must end at once, None where it need not. peer_took: see failover_view.Situation."""
+        if owns or not self.pools.imported or peer_took is None:
             return None
-        return f"{len(self.pools.imported)} pools are imported here, and {decision.why}"
+        return f"{len(self.pools.imported)} pools are imported here, and {peer_took}"

@@ -6,11 +6,13 @@ from middlewared.fenced.disks import Disks
 from middlewared.fenced.facts import Facts
 from middlewared.protocol import hub
 from middlewared.protocol.failover import Decision
+from middlewared.protocol.failover_view import Situation
 
 
 def standing_of(facts: Facts, disks: Disks, decision: Decision, scheduling: str, now: float) -> hub.Standing:
     """The whole statement. scheduling: what real-time treatment fenced got."""
     serving = facts.serving
+    situation = Situation(facts.view(disks, now), now)
     return hub.Standing(
         role=facts.role,
         term=facts.term if facts.owns or facts.role == "SINGLE" else facts.known_term(disks),
@@ -28,11 +30,15 @@ def standing_of(facts: Facts, disks: Disks, decision: Decision, scheduling: str,
         scheduling=scheduling,
         serves=facts.role == "SINGLE" or (facts.owns and serving.serves),
         leaving=serving.leaving,
-        failed=serving.failed,
+        failed=serving.failed if situation.failed else None,
+        disks_ok=situation.disks_ok,
+        held=facts.ended_often,
+        flapping=situation.flapping,
     )
 
 
 def news(standing: hub.Standing) -> tuple[object, ...]:
     """What of it a listener acts on; ages and the wording change all the time."""
     s = standing
-    return (s.role, s.term, s.rule, s.record, s.voters, s.settled, s.resigned, s.serves, s.leaving, s.failed)
+    peer_is_told = (s.settled, s.resigned, s.disks_ok, s.failed, s.held, s.flapping)
+    return (s.role, s.term, s.rule, s.record, s.voters, s.serves, s.leaving, peer_is_told)

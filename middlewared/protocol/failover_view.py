@@ -12,9 +12,17 @@ import msgspec
 from middlewared.kernel.facts import Node, other
 from middlewared.protocol.hub import Heard, PeerWord, Settings, VoterState
 
+MOVES = 3
+"""So often the term may go from one controller to the other within `moves_s` before only a death moves it again."""
+
 
 class Windows(msgspec.Struct, frozen=True, kw_only=True):
-    """How long is long; see middlewared.config.Timing. resign_s: how long a peer may take to take what was given up."""
+    """How long is long; see middlewared.config.Timing.
+
+    resign_s: how long a peer may take to take what was given up. failed_s: how long a promotion that failed holds its
+    controller back. moves_s: over which the moves of the term are counted. lagg_s: how long a lost aggregate is waited
+    for at least, because its members come and go one by one.
+    """
 
     settle_s: float = 20.0
     lease_s: float = 1.0
@@ -23,6 +31,9 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True):
     disk_dead_s: float = 0.25
     held_s: float = 1.25
     resign_s: float = 5.0
+    failed_s: float = 60.0
+    moves_s: float = 600.0
+    lagg_s: float = 2.0
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +46,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     voters: the shared disks as last seen; none: there are none.
     heard, heard_since: what carpd reports, and since when it does so without a break; None: it does not.
     disk_at, disk_since: when the owner's heartbeat on the disks last changed, and since when a majority of them can be
-    read without a break; None: they cannot.
+    read without a break; None: they cannot. disks_asked: every disk answered, or failed to, since fenced runs without a
+    break; before that nothing is known of them.
     peer_idle_since: since when the peer says, heartbeat by heartbeat, that it is not the owner.
+    imported: the pools that middlewared has imported here. fault: why a pool that is imported here cannot be written,
+    or why this controller does not see the disks of one; None while all is well, or nobody says.
+    failed_at: when a promotion last failed here. ended_often: this controller ended itself three times in ten minutes.
+    moves: when the term went from one controller to the other, as seen in this boot; oldest first.
     """
 
     node: Node
@@ -57,6 +73,12 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     disk_at: float | None
     disk_since: float | None
     peer_idle_since: float | None
+    disks_asked: bool = True
+    imported: tuple[str, ...] = ()
+    fault: str | None = None
+    failed_at: float | None = None
+    ended_often: bool = False
+    moves: tuple[float, ...] = ()
 
 
 class Situation:
@@ -114,6 +136,13 @@ class Situation:
         return said + tuple(shown[sign] for sign in self.signs if sign in shown)
 
     @cached_property
+    def peer_took(self) -> str | None:
+        """Why the term is the peer's, as far as this controller sees."""
+        if self.held_by(self.peer):
+            return f"{self.peer} holds a majority of the disks"
+        return f"{self.peer} owns: {', '.join(self.owner_signs)}" if self.owner_signs else None
+
+    @cached_property
     def last_signs(self) -> tuple[float, ...] | None:
         """Per channel, the time from which silence counts; None: a channel is not watched, so nothing is known."""
         view = self.view
@@ -141,6 +170,23 @@ class Situation:
         heard = self.word is not None or bool(self.signs)
         return view.settled or heard or self.now - view.booted_at >= view.windows.settle_s
 
+    @cached_property
+    def peer_able(self) -> bool:
+        """Whether the peer says that nothing but this controller keeps it from owning."""
+        word = self.word
+        return word is not None and word.disks_ok and not word.failed and not word.held
+
+    @cached_property
+    def peer_ready(self) -> bool:
+        """Whether it would take at once what this controller gave up.
+
+        Without carrier on the interlink its last word is old: it may have lost its networks, or its power, with ours.
+        """
+        word, heard = self.word, self.view.heard
+        if word is None or heard is None or not self.peer_able:
+            return False
+        return heard.carrier and word.hears_us and word.settled
+
     # This controller
 
     @cached_property
@@ -148,10 +194,48 @@ class Situation:
         return self.view.heard is not None and self.view.heard.links_up
 
     @cached_property
+    def disks_ok(self) -> bool:
+        """Whether no majority of the disks is known to be out of reach, and no pool to lack its own."""
+        readable = not self.view.voters or not self.view.disks_asked or self.majority(len(self.reachable))
+        return readable and self.view.fault is None
+
+    @cached_property
+    def failed(self) -> bool:
+        """A promotion failed here lately."""
+        return self.view.failed_at is not None and self.now - self.view.failed_at < self.view.windows.failed_s
+
+    @cached_property
+    def failing(self) -> bool:
+        """It failed, and the peer may do better: it is not gone and did not fail as well."""
+        if not self.failed or self.view.failed_at is None or self.gone:
+            return False
+        both = self.word is not None and self.word.failed
+        return not both or self.now - self.view.failed_at < self.view.windows.resign_s
+
+    @cached_property
+    def able(self) -> bool:
+        return self.disks_ok and not self.failing and not self.view.ended_often
+
+    @cached_property
+    def flapping(self) -> bool:
+        """The term moved too often, as this controller counted."""
+        return sum(self.now - at < self.view.windows.moves_s for at in self.view.moves) >= MOVES
+
+    @cached_property
+    def timeout_s(self) -> float:
+        """How long a network must be lost before the term is given up for it."""
+        settings = self.view.settings
+        if settings is None:
+            return 0.0
+        return max(settings.timeout_s, self.view.windows.lagg_s if settings.lagg else 0.0)
+
+    @cached_property
     def preferred(self) -> bool:
         """Whether this controller claims when both are there and none owns."""
-        if self.word is not None and self.word.links_up != self.links_up:
-            return self.links_up
+        if self.word is not None:
+            mine, theirs = (self.able, self.links_up), (self.peer_able, self.word.links_up)
+            if mine != theirs:
+                return mine > theirs
         return self.view.settings is not None and self.view.settings.default_node == self.me
 
     def _fresh(self, at: float | None, dead_s: float) -> bool:

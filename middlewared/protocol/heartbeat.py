@@ -54,13 +54,20 @@ class Echo(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Word(msgspec.Struct, frozen=True, array_like=True):
-    """What a controller says of itself; the fields of hub.PeerWord that it can know."""
+    """What a controller says of itself; the fields of hub.PeerWord that it can know.
+
+    New ones come at the end and with a default: the other version leaves them out, or does not read them.
+    """
 
     term: int
     owner: bool
     links_up: bool
     settled: bool
     resigned: bool
+    disks_ok: bool = True
+    failed: bool = False
+    held: bool = False
+    flapping: bool = False
 
 
 SILENT_WORD = Word(term=0, owner=False, links_up=True, settled=False, resigned=False)
@@ -163,6 +170,10 @@ class HeartbeatMachine:
             hears_us=self._is_fresh(beat.echo, now),
             settled=word.settled,
             resigned=word.resigned,
+            disks_ok=word.disks_ok,
+            failed=word.failed,
+            held=word.held,
+            flapping=word.flapping,
         )
 
     def _fault_of(self, beat: Beat, now: float) -> Fault | None:

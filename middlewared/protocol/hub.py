@@ -37,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
     key: the cluster's key; carpd derives one for adverts and one for heartbeats from it.
     disabled: failover is switched off: nobody claims of itself.
     default_node: who claims when both are there and none owns.
-    timeout_s: how long a lost network must stay lost before a handover.
+    timeout_s: how long a lost network must stay lost before a handover. lagg: some critical interface is an aggregate.
     groups: the critical interfaces; without any, each interface with a VIP is a group of its own.
     pools: some pool is configured, so that an owner serves only once middlewared has imported it.
     """
@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
     vips: tuple[Vip, ...]
     groups: tuple[FailoverGroup, ...] = ()
     pools: bool = False
+    lagg: bool = False
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
@@ -123,7 +124,9 @@ class PeerWord(msgspec.Struct, frozen=True, kw_only=True, tag="peer"):
 
     owner: it holds the term. term: the highest it knows. links_up: no failover group is lost there.
     hears_us: it heard our heartbeat lately (both directions work). settled: it may claim if nobody owns.
-    resigned: it gave its term up and asks us to take it.
+    resigned: it gave its term up and asks us to take it. disks_ok: it reads a majority of the shared disks and knows of
+    no pool whose own it lacks. failed: a promotion failed there lately. held: it claims only when it is forced.
+    flapping: by its count the term moved too often.
     """
 
     boot_id: str
@@ -133,6 +136,10 @@ class PeerWord(msgspec.Struct, frozen=True, kw_only=True, tag="peer"):
     hears_us: bool
     settled: bool
     resigned: bool
+    disks_ok: bool = True
+    failed: bool = False
+    held: bool = False
+    flapping: bool = False
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, tag="heard"):
@@ -207,6 +214,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     serves: clients may come; False for an owner whose pools are not imported yet, or that keeps clients out.
     leaving: why the rules want this owner to hand over; middlewared exports the pools and then resigns.
     failed: why this controller could not do what it last took a term for, while that holds it back.
+    disks_ok, held, flapping: as the peer is told of this controller (PeerWord).
     """
 
     role: Role
@@ -226,6 +234,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     serves: bool = False
     leaving: str | None = None
     failed: str | None = None
+    disks_ok: bool = True
+    held: bool = False
+    flapping: bool = False
 
 
 ToFenced: TypeAlias = Hello | Settings | Begin | Force | Write | Pools | Serve | Block | Resign | End | Heard | Carp

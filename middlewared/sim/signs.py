@@ -111,6 +111,10 @@ class Signs:
             hears_us=True,
             settled=standing is not None and standing.settled,
             resigned=standing is not None and standing.resigned,
+            disks_ok=standing is None or standing.disks_ok,
+            failed=standing is not None and standing.failed is not None,
+            held=standing is not None and standing.held,
+            flapping=standing is not None and standing.flapping,
         )
         self._beats.carry(self._timeline, lambda: peer.hear_beat(word))
         if owner and standing is not None and standing.serves:

@@ -197,6 +197,10 @@ class Controller:
             hears_us=hears_us,
             settled=s is not None and s.settled,
             resigned=s is not None and s.resigned,
+            disks_ok=s is None or s.disks_ok,
+            failed=s is not None and s.failed is not None,
+            held=s is not None and s.held,
+            flapping=s is not None and s.flapping,
         )
 
     def report(self) -> None:

@@ -9,11 +9,14 @@ import msgspec
 import pytest
 
 from middlewared.protocol.failover import RULES, decide, is_settled
-from middlewared.protocol.failover_view import View
+from middlewared.protocol.failover_view import Situation, View
 from tests.protocol.failover_views import NOW, disks, heard, idle, owner, settings, silent, unreadable, view, word
 
 LINK_LOST = heard(0.02, None, word(), links_up=False, links_since=NOW - 2.0)
 GONE_S = 1.3
+FAULT = "pool tank is suspended"
+MOVES = (NOW - 300, NOW - 200, NOW - 100)
+RESIGNED = heard(0.02, 0.02, word(resigned=True))
 
 TABLE: list[tuple[str, View, str]] = [
     ("no settings came yet", view(settings=None), "UNCONFIGURED"),
@@ -85,6 +88,54 @@ TABLE: list[tuple[str, View, str]] = [
     ),
     ("not when the peer is silent", owner(heard=msgspec.structs.replace(LINK_LOST, interlink_at=NOW - 0.2)), "OWNS"),
     ("not when failover is disabled", owner(heard=LINK_LOST, settings=settings(disabled=True)), "OWNS"),
+    (
+        "not when the peer reads no disks",
+        owner(heard=msgspec.structs.replace(LINK_LOST, peer=word(disks_ok=False))),
+        "OWNS",
+    ),
+    (
+        "not when a promotion failed at the peer lately",
+        owner(heard=msgspec.structs.replace(LINK_LOST, peer=word(failed=True))),
+        "OWNS",
+    ),
+    ("not when the peer is held", owner(heard=msgspec.structs.replace(LINK_LOST, peer=word(held=True))), "OWNS"),
+    (
+        "at once, where no timeout is set",
+        owner(settings=settings(timeout_s=0.0), heard=msgspec.structs.replace(LINK_LOST, links_since=NOW)),
+        "LINK_LOST",
+    ),
+    (
+        "a lost aggregate is waited for, whatever the timeout",
+        owner(
+            settings=settings(timeout_s=0.0, lagg=True), heard=msgspec.structs.replace(LINK_LOST, links_since=NOW - 1.9)
+        ),
+        "OWNS",
+    ),
+    (
+        "and then handed over",
+        owner(settings=settings(timeout_s=0.0, lagg=True), heard=LINK_LOST),
+        "LINK_LOST",
+    ),
+    ("a suspended pool is handed over at once", owner(fault=FAULT), "POOL_LOST"),
+    ("though both lost a network", owner(fault=FAULT, heard=LINK_LOST), "POOL_LOST"),
+    ("not when failover is disabled", owner(fault=FAULT, settings=settings(disabled=True)), "OWNS"),
+    (
+        "not when the peer lacks the disks too",
+        owner(fault=FAULT, heard=heard(0.02, None, word(disks_ok=False))),
+        "OWNS",
+    ),
+    ("not when the peer lost a network", owner(fault=FAULT, heard=heard(0.02, None, word(links_up=False))), "OWNS"),
+    ("not when the peer is silent", owner(fault=FAULT, heard=heard(GONE_S, None, word())), "OWNS"),
+    ("not after three moves of the term", owner(fault=FAULT, moves=MOVES), "FLAPPING"),
+    ("nor for a lost network", owner(heard=LINK_LOST, moves=MOVES), "FLAPPING"),
+    (
+        "nor when the peer counted three",
+        owner(heard=msgspec.structs.replace(LINK_LOST, peer=word(flapping=True))),
+        "FLAPPING",
+    ),
+    ("two are fine", owner(heard=LINK_LOST, moves=MOVES[:2]), "LINK_LOST"),
+    ("the oldest is forgotten after ten minutes", owner(heard=LINK_LOST, moves=(NOW - 601, *MOVES[1:])), "LINK_LOST"),
+    ("an owner that has no reason to move does not flap", owner(moves=MOVES), "OWNS"),
     # Standing by
     ("a healthy standby", view(), "PEER_OWNS"),
     ("the adverts alone show an owner", silent(GONE_S, heard=heard(GONE_S, 0.1, None)), "PEER_OWNS"),
@@ -92,6 +143,7 @@ TABLE: list[tuple[str, View, str]] = [
     ("the heartbeat alone shows an owner", silent(GONE_S, heard=heard(0.1, GONE_S, word(owner=True))), "PEER_OWNS"),
     ("silent, not long enough with carrier", silent(1.2), "NOT_GONE"),
     ("silent for the owner's lease", silent(GONE_S), "GONE"),
+    ("a death moves the term whatever moved it before", silent(GONE_S, moves=MOVES), "GONE"),
     (
         "without carrier at once",
         silent(0.35, heard=heard(0.35, 0.35, word(owner=True), carrier=False)),
@@ -172,10 +224,42 @@ TABLE: list[tuple[str, View, str]] = [
         view(heard=heard(0.02, 0.02, word(resigned=True)), settings=settings(disabled=True)),
         "DISABLED",
     ),
+    ("the peer resigned, no disks here", view(heard=RESIGNED, fault=FAULT), "PEER_OWNS"),
+    ("the peer resigned, a promotion failed here", view(heard=RESIGNED, failed_at=NOW - 30), "PEER_OWNS"),
+    ("the peer resigned, this one ended itself often", view(heard=RESIGNED, ended_often=True), "PEER_OWNS"),
     ("this one resigned", idle(resigned_at=NOW - 1, settings=settings(default_node="B")), "RESIGNED"),
     (
         "this one resigned and nobody took it",
         idle(resigned_at=NOW - 5, settings=settings(default_node="B")),
+        "PREFERRED",
+    ),
+    # Held back
+    ("ended itself often, the peer gone", silent(GONE_S, ended_often=True), "ENDED_OFTEN"),
+    ("and is forced", silent(GONE_S, ended_often=True, forced=True), "FORCED"),
+    ("and owned in this boot, by force", idle(ended_often=True, owned_term=5, voters=disks("B", "B", "B")), "RESUMES"),
+    ("a promotion failed", idle(failed_at=NOW - 30, settings=settings(default_node="B")), "PROMOTION_FAILED"),
+    ("a minute ago", idle(failed_at=NOW - 60, settings=settings(default_node="B")), "PREFERRED"),
+    ("and the peer is gone", silent(GONE_S, failed_at=NOW - 1), "GONE"),
+    (
+        "and the peer cannot be heard",
+        silent(GONE_S, failed_at=NOW - 1, heard_since=None),
+        "PROMOTION_FAILED",
+    ),
+    ("and at the peer, before", idle(failed_at=NOW - 6, heard=heard(0.02, None, word(failed=True))), "PREFERRED"),
+    ("and at the peer, after", idle(failed_at=NOW - 4, heard=heard(0.02, None, word(failed=True))), "PROMOTION_FAILED"),
+    ("and this one is forced", idle(failed_at=NOW - 1, forced=True), "FORCED"),
+    ("the default reads no disks", idle(heard=heard(0.02, None, word(disks_ok=False))), "PREFERRED"),
+    ("a promotion failed at the default", idle(heard=heard(0.02, None, word(failed=True))), "PREFERRED"),
+    ("the default ended itself often", idle(heard=heard(0.02, None, word(held=True))), "PREFERRED"),
+    (
+        "disks count more than networks",
+        idle(heard=heard(0.02, None, word(disks_ok=False), links_up=False)),
+        "PREFERRED",
+    ),
+    ("a pool lacks its disks here", idle(fault=FAULT, settings=settings(default_node="B")), "OTHER_PREFERRED"),
+    (
+        "the disks are still of a peer that cannot read them",
+        idle(voters=disks("A", "A", "A"), heard=heard(0.02, None, word(disks_ok=False))),
         "PREFERRED",
     ),
 ]
@@ -189,15 +273,23 @@ def test_the_rule_that_decides(seen: View, rule: str) -> None:
 
 
 def test_every_rule_decides_in_some_row_and_has_a_name_of_its_own() -> None:
-    names = [rule for rule, _, _ in RULES]
+    names = [rule.name for rule in RULES]
     assert len(set(names)) == len(names)
     assert {decide(seen, NOW).rule for _, seen, _ in TABLE} == set(names)
 
 
-def test_the_page_has_every_rule_in_order_with_its_verdict() -> None:
+def test_every_rule_says_whom_it_serves() -> None:
+    for rule in RULES:
+        assert re.fullmatch(r"(R|T|F|h|t)\d+( (R|T|F|h|t)\d+)*", rule.serves), rule.name
+
+
+def test_the_page_has_the_table_that_decides() -> None:
     page = (Path(__file__).parents[2] / "docs" / "failover.md").read_text()
-    rows = re.findall(r"^\| `([A-Z_]+)` \|.*\| ([A-Z_]+) \|$", page, re.MULTILINE)
-    assert rows == [(rule, verdict.name) for rule, verdict, _ in RULES]
+    rows = [line for line in page.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert rows == [
+        f"| {number} | `{rule.name}` | {rule.when} | {rule.verdict.name} | {rule.serves} |"
+        for number, rule in enumerate(RULES, 1)
+    ]
 
 
 def test_boot_is_over_when_the_peer_was_heard_or_waited_for() -> None:
@@ -205,3 +297,19 @@ def test_boot_is_over_when_the_peer_was_heard_or_waited_for() -> None:
     assert is_settled(view(**booting, booted_at=NOW - 1), NOW)
     assert not is_settled(view(**booting, booted_at=NOW - 19, heard=heard(None, None)), NOW)
     assert is_settled(view(**booting, booted_at=NOW - 20, heard=heard(None, None)), NOW)
+
+
+def test_the_peer_took_the_term_by_the_disks_or_by_its_signs_whatever_rule_decides() -> None:
+    off = settings(disabled=True)
+    assert Situation(view(settings=off), NOW).peer_took == "A holds a majority of the disks"
+    assert Situation(idle(settings=off), NOW).peer_took is None
+    assert Situation(silent(GONE_S, settings=off, voters=unreadable(disks("A", "A", "A"), 3)), NOW).peer_took is None
+    advertises = idle(settings=off, heard=heard(GONE_S, 0.05, None))
+    assert Situation(advertises, NOW).peer_took == "A owns: its adverts are heard"
+
+
+def test_disks_are_not_called_lost_before_they_were_asked() -> None:
+    lost = unreadable(disks("A", "A", "A"), 2)
+    assert not Situation(view(voters=lost), NOW).disks_ok
+    assert Situation(view(voters=lost, disks_asked=False), NOW).disks_ok
+    assert not Situation(view(fault=FAULT), NOW).disks_ok
