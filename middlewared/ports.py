@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from middlewared.kernel.audit import Event, Filter, Kept
-from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, Vip
+from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, PoolName, Vip
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
 from middlewared.kernel.secret import KeyBundle, Sealed
 from middlewared.kernel.upkeep import LogCheck, Saved
@@ -71,8 +71,8 @@ class Fence(Protocol):
         """default_node: who claims when both are there and none owns. timeout_s: how long a lost network may last."""
         ...
 
-    async def set_pools(self, *, configured: bool) -> None:
-        """configured: there are pools, which an owner must have imported before it serves."""
+    async def set_pools(self, pools: Sequence[PoolName]) -> None:
+        """The pools that are configured: an owner must have imported them before it serves."""
         ...
 
 

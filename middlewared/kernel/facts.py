@@ -74,6 +74,13 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     last_at: float
 
 
+class PoolName(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool that is configured. guid: decimal, which is what it is imported by; the name is for people and paths."""
+
+    name: str
+    guid: str
+
+
 class PairRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The record on the shared disks: who may write, and what a successor's log must reach.
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from middlewared.kernel.errors import PortFailed
-from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, Vip
+from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, PoolName, Vip
 from middlewared.protocol import hub
 from middlewared.shell.hub_client import HubClient
 from middlewared.shell.identity import Cluster
@@ -42,7 +42,8 @@ class FenceClient:
         self._vips: tuple[Vip, ...] | None = None
         self._groups: tuple[FailoverGroup, ...] = ()
         self._policy: tuple[bool, Node, float] | None = None
-        self._has_pools = False
+        self.configured_pools: tuple[PoolName, ...] | None = None
+        """None: not stated yet."""
         self._pools: hub.Pools | None = None
         self._writes: dict[int, asyncio.Future[bool]] = {}
         self._ids = 0
@@ -116,8 +117,8 @@ class FenceClient:
         self._policy = (disabled, default_node, timeout_s)
         self._state_settings()
 
-    async def set_pools(self, *, configured: bool) -> None:
-        self._has_pools = configured
+    async def set_pools(self, pools: Sequence[PoolName]) -> None:
+        self.configured_pools = tuple(pools)
         self._state_settings()
 
     # --- the socket ---
@@ -143,7 +144,7 @@ class FenceClient:
                 single_term=self._single_term,
                 vips=self._vips,
                 groups=self._groups,
-                pools=self._has_pools,
+                pools=bool(self.configured_pools),
             )
         )
 

@@ -9,7 +9,7 @@ import msgspec
 
 from middlewared.engine.registry import Registry
 from middlewared.engine.standin import MemoryAside, MemoryHost
-from middlewared.kernel.facts import FailoverGroup, Node, Vip
+from middlewared.kernel.facts import FailoverGroup, Node, PoolName, Vip
 from middlewared.plugin import Aside, Noun
 from middlewared.ports import Fence, Host
 
@@ -23,7 +23,7 @@ class MemoryFence:
         self.vips: list[Vip] | None = None
         self.groups: list[FailoverGroup] = []
         self.policy: tuple[bool, Node, float] | None = None
-        self.pools: bool | None = None
+        self.pools: list[PoolName] | None = None
 
     async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = ()) -> None:
         self.vips, self.groups = list(vips), list(groups)
@@ -31,8 +31,8 @@ class MemoryFence:
     async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
         self.policy = (disabled, default_node, timeout_s)
 
-    async def set_pools(self, *, configured: bool) -> None:
-        self.pools = configured
+    async def set_pools(self, pools: Sequence[PoolName]) -> None:
+        self.pools = list(pools)
 
 
 class MemoryView:
