@@ -12,14 +12,15 @@ from middlewared_plugins.alert.sources import SOURCES
 from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.peer import Questions
 from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
+from middlewared.kernel.event import LOG_FORMAT
 from middlewared.plugin import Alert, PeerBuild
 from tests.plugins.client import Client
 
 HEALTHY = msgspec.structs.replace(
     FACTS, paired=True, peer_connected=True, peer_heard=True, in_sync=("A", "B"), disks_ok=3, disks_total=3
 )
-SAME = PeerBuild(version="0", age="same", log_format_max=2)
-NEWER = PeerBuild(version="9", age="newer", log_format_max=2)
+SAME = PeerBuild(version="0", age="same", log_format_max=LOG_FORMAT)
+NEWER = PeerBuild(version="9", age="newer", log_format_max=LOG_FORMAT)
 FIRST_BUILD = PeerBuild(version="", age="older", log_format_max=1)
 World = tuple[Dispatcher, MemoryEngine]
 
