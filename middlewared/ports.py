@@ -60,6 +60,19 @@ class Voter(Protocol):
         ...
 
 
+class Power(Protocol):
+    """The other controller's power, by its management controller. No method raises; each ends within a deadline."""
+
+    async def power_off(self) -> str | None:
+        """Cut its power. None: it was confirmed to be off; otherwise why that is not known.
+
+        It may get power again afterwards, and then boots.
+        """
+        ...
+
+    async def is_on(self) -> bool | Silent: ...
+
+
 class Fence(Protocol):
     """What fenced and carpd must know of the configuration. Each call states the whole."""
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node
 from middlewared.lab import cables, faults, loops
+from middlewared.lab.bmc import Bmcs
 from middlewared.lab.faults import NODES, Faults, Link, Way
 from middlewared.lab.layout import Layout, serial_of
 from middlewared.lab.machine import Machine
@@ -48,6 +49,8 @@ class Bench:
         self._wiring: faults.Wiring | None = None
         self._wiring_turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._bmcs = Bmcs(layout, self)
+        self._resets: dict[Node, asyncio.Task[None]] = {}
 
     def machine(self, name: MachineName) -> Machine:
         return self.client if name == "client" else self.machines[name]
@@ -58,6 +61,7 @@ class Bench:
         self._attach_disks()
         ports = [f"{node}/{n}={disk.path}" for node in NODES for n, disk in enumerate(self._disks[node])]
         await self._shelf.start(ports)
+        await self._bmcs.open()
         await self._change(lambda now: now)
         self.powered |= {"client", *NODES}
         await asyncio.gather(*(self._boot(machine) for machine in (self.client, *self.machines.values())))
@@ -76,7 +80,8 @@ class Bench:
         """Power everything off and let go of all that the kernel holds for us. The databases stay."""
         async with self._turn:
             self.powered.clear()
-            for task in self._tasks:
+            self._bmcs.close()
+            for task in (*self._tasks, *self._resets.values()):
                 task.cancel()
             await asyncio.gather(*(machine.kill() for machine in (*self.machines.values(), self.client)))
             await self._shelf.stop()
@@ -94,11 +99,25 @@ class Bench:
 
     async def power_off(self, node: Node) -> None:
         """Cables first, then the machine: nothing that its kernel says about the end gets out."""
+        if (reset := self._resets.pop(node, None)) is not None:
+            reset.cancel()
         async with self._turn:
             self.powered.discard(node)
             await self._change(lambda now: faults.unplug(now, node))
             await self.machines[node].kill()
             await cables.pull_out(node)
+
+    async def reset(self, node: Node) -> None:
+        """Power off, and on again after a second; returns when it is off. A machine that was off stays so."""
+        was_on = node in self.powered
+        await self.power_off(node)
+        if was_on:
+            self._resets[node] = asyncio.create_task(self._power_on_later(node))
+
+    async def _power_on_later(self, node: Node) -> None:
+        await asyncio.sleep(REBOOT_S)
+        self._resets.pop(node, None)  # from here on a power cut waits for the boot, instead of ending it halfway
+        await self.power_on(node)
 
     async def _boot(self, machine: Machine) -> None:
         try:
@@ -138,6 +157,7 @@ class Bench:
             if name == node:
                 binds.append(Bind(str(self.layout.boot_file(node)), "/etc/middlewared.toml"))
                 binds.append(Bind(str(self.layout.shelf_cables(node)), "/run/shelf"))
+                binds.append(Bind(str(self.layout.bmc(node)), "/run/bmc"))
                 binds += [Bind(str(disk.path), f"/dev/shelf/{n}") for n, disk in enumerate(self._disks[node])]
         return binds
 

@@ -6,7 +6,8 @@ DIR/lab.json                 the administrator's password; whether the pair was 
 DIR/bench.log
 DIR/{A,B}/                   the controller's data_dir: log.db, state.db, middlewared.toml, log/
 DIR/{A,B}/run/               its /run/middleware: middlewared.sock, fenced.sock
-DIR/shelf/                   the shared disks, and the ends of the voters' cables: DIR/shelf/{A,B}/{0,1,2}
+DIR/shelf/                   the shared disks, and the ends of their cables: DIR/shelf/{A,B}/{0..5}
+DIR/bmc/                     the cables to each other's power: DIR/bmc/{A,B}/power
 DIR/client/
 """
 
@@ -28,7 +29,7 @@ HIDDEN = ("/run", "/etc", "/proc", "/sys", "/dev", "/mnt")
 DISKS = 3
 """The disks that are voters; they can hold pools as well."""
 DATA_DISKS = 3
-"""Disks beside them that only hold pools, numbered after the voters."""
+"""Disks beside them that only hold pools, numbered after the voters. They are reserved with the term all the same."""
 PREFIX = 24
 CLIENT_LAN = "192.0.2.100"
 VIP = "192.0.2.10"
@@ -97,6 +98,9 @@ class Layout:
         """One file for each disk, by its number."""
         return [self.shelf / f"disk{disk}.img" for disk in range(DISKS + DATA_DISKS)]
 
+    def bmc(self, node: Node) -> Path:
+        return self.dir / "bmc" / node
+
     def machine(self, name: str) -> Path:
         return self.dir / name
 
@@ -119,7 +123,7 @@ class Layout:
             if self.dir.stat().st_uid != os.getuid():
                 raise PortFailed("lab directory", f"{self.dir} belongs to another user")
             self.dir.chmod(0o700)
-            for path in (self.shelf_cables("A"), self.shelf_cables("B"), *map(self._own, ("A", "B", "client"))):
+            for path in (*map(self.shelf_cables, LAN), *map(self.bmc, LAN), *map(self._own, ("A", "B", "client"))):
                 path.mkdir(parents=True, exist_ok=True)
             for node in LAN:
                 self.boot_file(node).write_text(boot_file(node, self.machine(node)))
@@ -139,7 +143,7 @@ class Layout:
 
 def boot_file(node: Node, data_dir: Path) -> str:
     """The boot file of a controller of the lab, see middlewared.config."""
-    disks = ", ".join(f'"/run/shelf/{disk}"' for disk in range(DISKS))
+    cables = [f'"/run/shelf/{disk}"' for disk in range(DISKS + DATA_DISKS)]
     return (
         f'node = "{node}"\n'
         f'data_dir = "{data_dir}"\n'
@@ -151,7 +155,8 @@ def boot_file(node: Node, data_dir: Path) -> str:
         f'peer = "{INTERLINK[other(node)]}"\n'
         "\n[voters]\n"
         'backend = "shelf"\n'
-        f"paths = [{disks}]\n"
+        f"paths = [{', '.join(cables[:DISKS])}]\n"
+        f"others = [{', '.join(cables[DISKS:])}]\n"
         "\n[timing]\n"
         "settle_s = 2.0\n"
     )

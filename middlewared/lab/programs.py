@@ -12,7 +12,7 @@ import msgspec
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node
 from middlewared.lab import init, loops
-from middlewared.lab.layout import CLIENT_LAN, DISKS, INTERLINK, LAN, PREFIX, VIP, Layout
+from middlewared.lab.layout import CLIENT_LAN, DATA_DISKS, DISKS, INTERLINK, LAN, PREFIX, VIP, Layout
 from middlewared.lab.supervision import Service
 
 WATCHDOG_S = 5.0
@@ -59,7 +59,7 @@ def ours(layout: Layout, builds: dict[Node, str]) -> Programs:
     )
     controller = (fenced, carpd, daemon)
     cables = [f"--node={node}={layout.shelf_cables(node)}" for node in LAN]
-    shelf = (sys.executable, "-m", "middlewared.lab.shelf", str(layout.shelf), f"--disks={DISKS}", *cables)
+    shelf = (sys.executable, "-m", "middlewared.lab.shelf", str(layout.shelf), f"--disks={DISKS + DATA_DISKS}", *cables)
     return Programs(
         controller=(zfs(), *controller) if pools_possible() else controller,
         shelf=(*shelf, f"--control={layout.shelf_control}"),
