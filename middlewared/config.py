@@ -17,6 +17,11 @@ TOML, read once at start by each of the three processes. Everything else is conf
     backend = "shelf"
     paths = ["/run/shelf/0", "/run/shelf/1", "/run/shelf/2"]
 
+    others = ["/run/shelf/3"]           # shared disks that do not vote and only hold pools
+
+    [power]                             # left out: the other controller's power cannot be cut
+    backend = "lab"
+
     [fence]
     reboot = "init"                     # how this controller ends itself; or "sysrq"
 
@@ -52,10 +57,18 @@ class Interlink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Voters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The shared disks that grant terms."""
+    """The shared disks. paths: those that grant terms. others: those that are reserved with the term all the same."""
 
     backend: Literal["shelf"]
     paths: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+class Power(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The way to the other controller's power. path: the lab's cable."""
+
+    backend: Literal["lab"]
+    path: str = "/run/bmc/power"
 
 
 class Fence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,6 +112,7 @@ class BootFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listen: str = "0.0.0.0:80"
     interlink: Interlink | None = None
     voters: Voters | None = None
+    power: Power | None = None
     fence: Fence = Fence()
     storage: Storage = Storage()
     timing: Timing = Timing()
@@ -129,6 +143,8 @@ class BootFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise BadBootFile(f"voters.paths: 3 or 5 shared disks are needed, not {len(self.voters.paths)}")
         if self.voters is not None and len(set(self.voters.paths)) != len(self.voters.paths):
             raise BadBootFile("voters.paths: a disk that is named twice would vote twice")
+        if self.voters is not None and set(self.voters.paths) & set(self.voters.others):
+            raise BadBootFile("voters.others: a disk that is named in paths as well")
         if self.voters is not None and self.interlink is None:
             raise BadBootFile("voters: shared disks without an [interlink]")
         for socket in (self.fenced_socket, self.api_socket):

@@ -11,7 +11,7 @@ from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
 from middlewared.kernel.secret import KeyBundle, Sealed
 from middlewared.kernel.upkeep import LogCheck, Saved
 
-__all__ = ["Answer", "Clock", "Denied", "Granted", "Holding", "Host", "Silent", "Voter"]
+__all__ = ["Answer", "Clock", "Denied", "Granted", "Holding", "Host", "Power", "Reservation", "Silent", "Voter"]
 
 
 class Clock(Protocol):
@@ -24,8 +24,8 @@ class Clock(Protocol):
     def wall_ns(self) -> int: ...
 
 
-class Voter(Protocol):
-    """One shared disk: an atomic register that grants each term once, and two small slots that its holder writes.
+class Reservation(Protocol):
+    """One shared disk's register, which grants each term once, and lets nobody but its holder write the disk.
 
     No method raises; every one answers within its deadline.
     """
@@ -44,6 +44,10 @@ class Voter(Protocol):
     async def release(self, node: Node, term: int) -> Answer:
         """Free the register if it is `node`'s in `term`. The term it holds stays."""
         ...
+
+
+class Voter(Reservation, Protocol):
+    """A shared disk that votes: its register, and two small slots that only the holder writes."""
 
     async def write_record(self, node: Node, record: PairRecord) -> Answer:
         """Write the record; only its holder, in the term it holds. Durable before it is granted."""

@@ -59,10 +59,14 @@ def open_alone(boot: BootFile) -> Iterator[None]:
 
 
 async def _run(boot: BootFile) -> None:
-    paths = boot.voters.paths if boot.voters is not None else ()
     deadline_s = boot.timing.disk_dead_ms / 1000
-    voters = tuple(ShelfVoter(path, path, deadline_s=deadline_s, durable_s=DURABLE_S) for path in paths)
-    fenced = Fenced(boot, voters, SystemClock(), harden(PRIORITY), of_this_host(boot))
+
+    def disks(paths: tuple[str, ...]) -> tuple[ShelfVoter, ...]:
+        return tuple(ShelfVoter(path, path, deadline_s=deadline_s, durable_s=DURABLE_S) for path in paths)
+
+    voters = disks(boot.voters.paths if boot.voters is not None else ())
+    others = disks(boot.voters.others if boot.voters is not None else ())
+    fenced = Fenced(boot, voters, SystemClock(), harden(PRIORITY), of_this_host(boot, others))
     task = asyncio.ensure_future(fenced.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)

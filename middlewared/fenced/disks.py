@@ -1,5 +1,8 @@
 """All shared disks together: what each was last seen to hold, the owner's heartbeat to them, the record on them.
 
+Voters grant the term by a majority. The others only hold pools: the owner reserves them in its term as well, since what
+is not reserved can be written by the peer.
+
 Each disk is asked in parallel and by its own deadline, and is not asked anew while it still owes an answer, so a slow
 disk delays no other. Nothing is decided here.
 """
@@ -13,18 +16,34 @@ import msgspec
 
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
-from middlewared.ports import Clock, Voter
+from middlewared.ports import Clock, Reservation, Voter
 from middlewared.protocol.hub import VoterState
 
 
-class _Seen:
-    """What one disk said last. The times are those at which the question was put, not when the answer came."""
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of shared disks, voters and others. held: by us, in our term, and reachable. unknown: not asked yet."""
+
+    disks: int
+    reachable: int
+    held: int
+    unknown: int
+
+
+class _Asked:
+    """One disk. asked_at: when the last question was put that was answered or timed out."""
+
+    def __init__(self, name: str) -> None:
+        self.state = VoterState(name=name, reachable=False, term=0, owner=None)
+        self.busy = False
+        self.asked_at: float | None = None
+
+
+class _Seen(_Asked):
+    """What one voter said last. The times are those at which the question was put, not when the answer came."""
 
     def __init__(self, voter: Voter) -> None:
+        super().__init__(voter.name)
         self.voter = voter
-        self.state = VoterState(name=voter.name, reachable=False, term=0, owner=None)
-        self.busy = False
-        self.asked_at: float | None = None  # the last question that was answered or timed out
         self.granted_at: float | None = None  # our heartbeat, in our term
         self.readable_since: float | None = None  # without a break
         self.beat: int | None = None
@@ -32,18 +51,34 @@ class _Seen:
         self.record: PairRecord | None = None
 
 
-class Disks:
-    """The voters of one controller.
+class _Other(_Asked):
+    """One disk that does not vote."""
 
-    on_news: called after each answer, in the event loop.
+    def __init__(self, disk: Reservation) -> None:
+        super().__init__(disk.name)
+        self.disk = disk
+
+
+class Disks:
+    """The shared disks of one controller.
+
+    others: those that do not vote. on_news: called after each answer, in the event loop.
     """
 
-    def __init__(self, node: Node, voters: Sequence[Voter], clock: Clock, on_news: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        voters: Sequence[Voter],
+        others: Sequence[Reservation],
+        clock: Clock,
+        on_news: Callable[[], None],
+    ) -> None:
         self.voters = {voter.name: voter for voter in voters}
         self._node = node
         self._clock = clock
         self._on_news = on_news
         self._seen = [_Seen(voter) for voter in voters]
+        self._others = [_Other(disk) for disk in others]
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()
         self._valid_since = 0.0
@@ -52,6 +87,18 @@ class Disks:
 
     def states(self) -> tuple[VoterState, ...]:
         return tuple(seen.state for seen in self._seen)
+
+    def others(self) -> tuple[VoterState, ...]:
+        return tuple(other.state for other in self._others)
+
+    def held(self, term: int) -> Held:
+        """How many of all the shared disks the peer cannot write, since we hold them in `term`."""
+        every: list[_Asked] = [*self._seen, *self._others]
+        reachable = [seen for seen in every if seen.state.reachable]
+        ours = [seen for seen in reachable if seen.asked_at is not None and seen.asked_at >= self._valid_since]
+        held = sum(seen.state.owner == self._node and seen.state.term == term for seen in ours)
+        unknown = sum(seen.asked_at is None or seen.asked_at < self._valid_since for seen in every)
+        return Held(disks=len(every), reachable=len(reachable), held=held, unknown=unknown)
 
     def majority(self, count: int) -> bool:
         return count > len(self._seen) // 2
@@ -92,16 +139,23 @@ class Disks:
             seen.busy = False
             seen.state = msgspec.structs.replace(seen.state, reachable=False)
             seen.readable_since = now if seen.readable_since is not None else None
+        for other in self._others:
+            other.busy = False
+            other.state = msgspec.structs.replace(other.state, reachable=False)
 
     def beat(self, term: int, count: int) -> None:
-        """Put the owner's heartbeat on every disk. A disk that lacks our key in this term is claimed for it."""
+        """Put the owner's heartbeat on every voter. A disk that lacks our key in this term is claimed for it."""
         for seen in self._seen:
             self._ask(seen, self._beat_one(seen, term, count))
+        for other in self._others:
+            self._ask(other, self._hold(other, term))
 
     def look(self) -> None:
         """Read every disk: who holds it, the owner's heartbeat, the record."""
         for seen in self._seen:
             self._ask(seen, self._look_at(seen))
+        for other in self._others:
+            self._ask(other, self._hold(other, None))
 
     def start_owning(self, term: int, now: float) -> None:
         """A majority granted `term` a moment ago."""
@@ -112,7 +166,8 @@ class Disks:
 
     async def release(self, term: int) -> None:
         """Free every disk that we hold in `term`."""
-        await asyncio.gather(*(seen.voter.release(self._node, term) for seen in self._seen))
+        disks: list[Reservation] = [*(seen.voter for seen in self._seen), *(other.disk for other in self._others)]
+        await asyncio.gather(*(disk.release(self._node, term) for disk in disks))
 
     async def read_record(self) -> PairRecord | Silent | None:
         """The latest record, read from a majority; None where none was ever written."""
@@ -135,7 +190,7 @@ class Disks:
                     return None
             return "; ".join(refusals) or "there are no shared disks"
 
-    def _ask(self, seen: _Seen, question: Coroutine[None, None, None]) -> None:
+    def _ask(self, seen: _Asked, question: Coroutine[None, None, None]) -> None:
         if seen.busy:
             question.close()
             return
@@ -144,7 +199,7 @@ class Disks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _asked(self, seen: _Seen, question: Coroutine[None, None, None]) -> None:
+    async def _asked(self, seen: _Asked, question: Coroutine[None, None, None]) -> None:
         put_at = self._clock.boottime()
         try:
             await question
@@ -178,13 +233,22 @@ class Disks:
         seen.record = record
         self._saw(seen, holding, put_at)
 
-    def _saw(self, seen: _Seen, holding: Holding | Silent, put_at: float) -> None:
+    async def _hold(self, other: _Other, term: int | None) -> None:
+        """See who holds it; where `term` is ours, that is to be us."""
+        put_at = self._clock.boottime()
+        holding = await other.disk.read()
+        if term is not None and isinstance(holding, Holding) and holding.term < term:
+            answer = await other.disk.claim(self._node, term, holding)
+            holding = answer if isinstance(answer, Silent) else answer.holding
+        self._saw(other, holding, put_at)
+
+    def _saw(self, seen: _Asked, holding: Holding | Silent, put_at: float) -> None:
         if put_at < self._valid_since:
             return  # asked before a term was won, or before a sleep: the answer tells of the time before
         if isinstance(holding, Silent):
             seen.state = msgspec.structs.replace(seen.state, reachable=False)
         else:
-            seen.state = VoterState(name=seen.voter.name, reachable=True, term=holding.term, owner=holding.owner)
+            seen.state = msgspec.structs.replace(seen.state, reachable=True, term=holding.term, owner=holding.owner)
 
 
 def _refusal(answer: Answer) -> str:

@@ -18,6 +18,7 @@ import msgspec
 from middlewared.config import BootFile
 from middlewared.fenced.disks import Disks, later
 from middlewared.fenced.facts import Facts
+from middlewared.fenced.fencing import Fencing
 from middlewared.fenced.outside import Client, Surroundings
 from middlewared.fenced.polling import Polling
 from middlewared.fenced.standing import news, standing_of
@@ -58,7 +59,8 @@ class Fenced:
         self._note = outside.note
         self._facts = Facts(boot, outside.recall(now), now)
         self._remembered = self._facts.memory()
-        self._disks = Disks(boot.node, voters, clock, self._step)
+        self._disks = Disks(boot.node, voters, outside.others, clock, self._step)
+        self._fencing = Fencing(has_power=outside.power is not None)
         self._server = outside.hub(self._on_message, self._on_gone)
         self._decision = Decision("START", Verdict.WAIT, "fenced starts")
         self._serial = 0
@@ -108,7 +110,8 @@ class Fenced:
                 facts.hear(message, now)
             case hub.Carp():
                 self._carp = message
-                _set(self._vips_down, all(vip.state != "MASTER" for vip in message.vips))
+                down = all(vip.state != "MASTER" for vip in message.vips)
+                (self._vips_down.set if down else self._vips_down.clear)()
                 self._server.say("middlewared", message)
             case hub.Begin():
                 # Who needs a new term asks at every word until it has one: answering each of them would never end.
@@ -161,6 +164,8 @@ class Fenced:
         self._forget_resignation(now)
         decision = decide(view, now)
         self._carry_out(decision, now)
+        if facts.owns and self._fencing.ask_power(self._disks.held(facts.term), now):
+            self._start(self._cut_power())
         self._remember()
         self._say(now)
         why = facts.serving.must_end(Situation(view, now).peer_took, owns=facts.owns)
@@ -264,6 +269,8 @@ class Fenced:
         """A majority granted `term`. The record is carried over into it; what it says of the logs stays as it was."""
         facts, now = self._facts, self._clock.boottime()
         if not facts.owns and decision.rule != "RESUMES":
+            word = facts.word(now)
+            self._fencing.gained(now, takeover=word is None or word.owner)
             facts.serving.gained(facts.settings)
         facts.owns, facts.term, facts.owned_term = True, term, term
         facts.begins = facts.forced = False
@@ -299,11 +306,19 @@ class Fenced:
         client.send(hub.Written(id=id_, ok=why is None, why=why or ""))
         self._step()
 
+    async def _cut_power(self) -> None:
+        """A disk that the other controller may write is left."""
+        assert self._outside.power is not None
+        self._note("power-off", held=self._disks.held(self._facts.term))
+        why = await self._outside.power.power_off()
+        self._note("power-was", off=why is None, why=why)
+        self._fencing.power_was(why)
+        self._step()
+
     def _let_clients_in(self, yes: bool) -> None:
-        serving = self._facts.serving
-        if serving.serves != yes:
+        if self._facts.serving.serves != yes:
             self._note("serve" if yes else "block", term=self._facts.term)
-        serving.serves = yes
+        self._facts.serving.serves = yes
 
     def _leave(self, decision: Decision) -> None:
         """Resign, or where pools are imported have middlewared export them first."""
@@ -354,7 +369,7 @@ class Fenced:
         """Say where this controller stands, when that changed, was asked for, or was said long ago."""
         if now < self._hold_until and (self._claiming or not self._disks.all_asked_since(self._facts.awake_since)):
             return
-        standing = standing_of(self._facts, self._disks, self._decision, self._scheduling, now)
+        standing = standing_of(self._facts, self._disks, self._fencing, self._decision, self._scheduling, now)
         if self._said is not None and now - self._said_at < SAY_AGAIN_S and news(standing) == news(self._said):
             return
         self._said, self._said_at = standing, now
@@ -380,10 +395,3 @@ class Fenced:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             raise SystemExit(f"fenced: {task.exception()!r}")
-
-
-def _set(event: asyncio.Event, on: bool) -> None:
-    if on:
-        event.set()
-    else:
-        event.clear()

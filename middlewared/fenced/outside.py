@@ -1,4 +1,4 @@
-"""Everything that fenced reaches beside the shared disks: its socket, its memory, chance, the journal, and the reset.
+"""Everything that fenced reaches beside the voters: its socket, its memory, chance, the journal, and the reset.
 
 The simulator has others, on virtual time and from one seed.
 """
@@ -14,9 +14,11 @@ from typing import Any, Protocol, TypeAlias
 from middlewared.config import BootFile
 from middlewared.fenced.hub_server import HubServer
 from middlewared.fenced.memory import Memory, recall, remember
+from middlewared.ports import Power, Reservation
 from middlewared.protocol import hub
 from middlewared.shell.boot_id import this_boot
 from middlewared.shell.journal import Journal
+from middlewared.shell.lab_power import LabPower
 from middlewared.shell.reboot import reboot
 
 
@@ -49,7 +51,8 @@ class Surroundings:
     """hub: makes the socket, given what to call for a message and for a client that left.
 
     recall: what is remembered of this boot, at `now`. remember: raises OSError. draw: a number between two, by chance.
-    note: one line for people. end: ends this controller at once, for the reason that is given.
+    note: one line for people. end: ends this controller at once, for the reason that is given. others: the shared disks
+    that do not vote. power: of the other controller; None: there is no way to it.
     """
 
     hub: Callable[[OnMessage, OnGone], Hub]
@@ -58,9 +61,11 @@ class Surroundings:
     draw: Callable[[float, float], float]
     note: Callable[..., None]
     end: Callable[[str], None]
+    others: tuple[Reservation, ...] = ()
+    power: Power | None = None
 
 
-def of_this_host(boot: BootFile) -> Surroundings:
+def of_this_host(boot: BootFile, others: tuple[Reservation, ...]) -> Surroundings:
     file = Path(boot.run_dir) / "fenced.state"
     return Surroundings(
         hub=lambda on_message, on_gone: HubServer(boot.fenced_socket, on_message=on_message, on_gone=on_gone),
@@ -69,4 +74,6 @@ def of_this_host(boot: BootFile) -> Surroundings:
         draw=random.uniform,
         note=Journal("fenced").note,
         end=lambda why: reboot(boot.fence.reboot),
+        others=others,
+        power=LabPower(boot.power.path) if boot.power is not None else None,
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from middlewared.fenced.disks import Disks
 from middlewared.fenced.facts import Facts
+from middlewared.fenced.fencing import Fencing
 from middlewared.protocol import hub
 from middlewared.protocol.failover import Decision
 from middlewared.protocol.failover_view import Situation
 
 
-def standing_of(facts: Facts, disks: Disks, decision: Decision, scheduling: str, now: float) -> hub.Standing:
+def standing_of(
+    facts: Facts, disks: Disks, fencing: Fencing, decision: Decision, scheduling: str, now: float
+) -> hub.Standing:
     """The whole statement. scheduling: what real-time treatment fenced got."""
     serving = facts.serving
     situation = Situation(facts.view(disks, now), now)
@@ -34,6 +37,7 @@ def standing_of(facts: Facts, disks: Disks, decision: Decision, scheduling: str,
         disks_ok=situation.disks_ok,
         held=facts.ended_often,
         flapping=situation.flapping,
+        fencing=fencing.result(disks.held(facts.term)) if facts.owns else None,
     )
 
 
@@ -41,4 +45,4 @@ def news(standing: hub.Standing) -> tuple[object, ...]:
     """What of it a listener acts on; ages and the wording change all the time."""
     s = standing
     peer_is_told = (s.settled, s.resigned, s.disks_ok, s.failed, s.held, s.flapping)
-    return (s.role, s.term, s.rule, s.record, s.voters, s.serves, s.leaving, peer_is_told)
+    return (s.role, s.term, s.rule, s.record, s.voters, s.serves, s.leaving, s.fencing, peer_is_told)

@@ -1,8 +1,8 @@
 """The management controllers of the lab: each controller has a cable to the power of the other.
 
-The cable is a unix socket, DIR/bmc/X/power, which X sees as /run/bmc/power and which speaks protocol/bmc.py. An order is
-answered when it is in force: the machine is dead, with all that ran in it. As a management controller does on "reset",
-the bench gives it power again after a second.
+The cable is a unix socket, DIR/bmc/X/power, which X sees as /run/bmc/power and which speaks protocol/bmc.py. An order
+is answered when it is in force: the machine is dead, with all that ran in it. As a management controller does on
+"reset", the bench gives it power again after a second.
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ The control socket takes one JSON object a line and answers each when the fault 
     {"verb": "cut", "node": "A", "way": "out"}    A's requests are dropped unread
     {"verb": "cut", "node": "A", "way": "in"}     the answers to A are dropped
     {"verb": "heal", "node": "A"}
+    {"verb": "cut", "node": "A", "disk": 1}       the same for the cable to one disk; heal as well
+    {"verb": "refuse", "disk": 1}                 the disk answers, and denies every claim and release
+    {"verb": "obey", "disk": 1}
     {"verb": "state"}                             {"ok", "cuts", "disks"}
 """
 
@@ -97,6 +100,7 @@ class Disk:
         self.number = number
         self.register = register
         self.failed: str | None = None
+        self.refuses = False
         self._file = file
         self._ports = ports
         self._queue: list[tuple[Node, shelf.Change, Answering]] = []
@@ -114,6 +118,8 @@ class Disk:
                 answer(shelf.RecordIs(id=id_, record=self.register.record))
             case shelf.ReadBeat(id=id_):
                 answer(shelf.BeatIs(id=id_, count=self.register.beat))
+            case shelf.Claim() | shelf.Release() if self.refuses:
+                answer(shelf.Held(id=request.id, granted=False, holding=self.register.holding))
             case shelf.Beat():
                 self.register, reply = _carry_out(self.register, node, request)
                 answer(reply)
@@ -230,11 +236,12 @@ class _Line(asyncio.Protocol):
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the control socket takes."""
+    """What the control socket takes. disk None: all of them."""
 
-    verb: Literal["cut", "heal", "state"]
+    verb: Literal["cut", "heal", "refuse", "obey", "state"]
     node: Node | None = None
     way: Way = "both"
+    disk: int | None = None
 
 
 class Shelf:
@@ -243,37 +250,43 @@ class Shelf:
     def __init__(self, disks: Sequence[Disk], ports: Sequence[Port]) -> None:
         self._disks = disks
         self._ports = ports
-        self._cuts: dict[Node, set[str]] = {port.node: set() for port in ports}
+        self._cuts: dict[tuple[Node, int | None], set[str]] = {}
 
     async def obey(self, order: Order) -> dict[str, object]:
-        if order.verb == "state":
-            return {"ok": True, "cuts": self._shown_cuts(), "disks": [_shown(disk) for disk in self._disks]}
-        if order.node not in self._cuts:
-            return {"ok": False, "error": f"node: {order.node!r} has no cable here"}
-        if order.verb == "heal":
-            self._cuts[order.node].clear()
-        else:
-            self._cuts[order.node] |= {"in", "out"} if order.way == "both" else {order.way}
-        await self._apply(order.node)
-        return {"ok": True, "cuts": self._shown_cuts()}
+        match order:
+            case Order(verb="state"):
+                return {"ok": True, "cuts": self._shown_cuts(), "disks": [_shown(disk) for disk in self._disks]}
+            case Order(verb="refuse" | "obey", disk=int(number)):
+                for disk in self._disks:
+                    if disk.number == number:
+                        disk.refuses = order.verb == "refuse"
+                return {"ok": True}
+            case Order(verb="cut" | "heal", node=node) if node is not None and node in self._nodes():
+                cut = self._cuts.setdefault((node, order.disk), set())
+                if order.verb == "heal":
+                    cut.clear()
+                else:
+                    cut |= {"in", "out"} if order.way == "both" else {order.way}
+                await self.plug_in()
+                return {"ok": True, "cuts": self._shown_cuts()}
+        return {"ok": False, "error": f"node: {order.node!r} has no cable here; disk: {order.disk!r}"}
 
     async def plug_in(self) -> None:
-        for node in self._cuts:
-            await self._apply(node)
-
-    async def _apply(self, node: Node) -> None:
-        cut = self._cuts[node]
+        """Let every cable be as the cuts say."""
         for port in self._ports:
-            if port.node != node:
-                continue
+            cut = {way for where in (None, port.disk.number) for way in self._cuts.get((port.node, where), ())}
             port.drop_requests, port.drop_answers = "out" in cut, "in" in cut
             if cut == {"in", "out"}:
                 port.close()
             else:
                 await port.open()
 
-    def _shown_cuts(self) -> dict[Node, str]:
-        return {node: "both" if len(cut) == 2 else "".join(cut) for node, cut in self._cuts.items() if cut}
+    def _nodes(self) -> set[Node]:
+        return {port.node for port in self._ports}
+
+    def _shown_cuts(self) -> dict[str, str]:
+        cables = {node if disk is None else f"{node}/{disk}": cut for (node, disk), cut in self._cuts.items()}
+        return {cable: "both" if len(cut) == 2 else "".join(cut) for cable, cut in cables.items() if cut}
 
 
 def _shown(disk: Disk) -> dict[str, object]:

@@ -204,6 +204,27 @@ class VoterState(msgspec.Struct, frozen=True, kw_only=True):
     owner: Node | None
 
 
+class PowerOff(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of cutting the peer's power. why: where it was not confirmed."""
+
+    confirmed: bool
+    why: str
+
+
+class Fencing(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the peer can still write a shared disk. fenced: it cannot, so that an import may be forced.
+
+    disks, reachable, held: how many there are, that answer here, and that this owner holds in its term. power: of the
+    peer, None where it was not asked for.
+    """
+
+    fenced: bool
+    disks: int
+    reachable: int
+    held: int
+    power: PowerOff | None = None
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     """Where this controller stands; sent at each change and on connecting.
 
@@ -215,6 +236,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     leaving: why the rules want this owner to hand over; middlewared exports the pools and then resigns.
     failed: why this controller could not do what it last took a term for, while that holds it back.
     disks_ok, held, flapping: as the peer is told of this controller (PeerWord).
+    fencing: of the peer, while owning.
     """
 
     role: Role
@@ -237,6 +259,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     disks_ok: bool = True
     held: bool = False
     flapping: bool = False
+    fencing: Fencing | None = None
+
+    @property
+    def fenced(self) -> bool:
+        """Whether a pool may be imported by force."""
+        return self.fencing is not None and self.fencing.fenced
 
 
 ToFenced: TypeAlias = Hello | Settings | Begin | Force | Write | Pools | Serve | Block | Resign | End | Heard | Carp

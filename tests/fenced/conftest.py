@@ -28,6 +28,8 @@ SETTLE_S = 1.0
 LEASE_S = 0.5
 HELD_S = 0.7
 REPORT_S = 0.03
+DISKS = 5
+"""Of the shelf; the first ones vote."""
 IN_MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 
 
@@ -58,11 +60,12 @@ class Controller:
         self.run_dir.mkdir()
         self.config = directory / f"{node}.toml"
         paths = ", ".join(f'"{directory}/{node}/{disk}"' for disk in range(voters))
+        others = ", ".join(f'"{directory}/{node}/{disk}"' for disk in range(voters, DISKS))
         self.config.write_text(
             f'node = "{node}"\nrun_dir = "{self.run_dir}"\n'
             f'[interlink]\ninterface = "il0"\naddress = "169.254.10.{1 if node == "A" else 2}"\n'
             f'peer = "169.254.10.{2 if node == "A" else 1}"\n'
-            + (f'[voters]\nbackend = "shelf"\npaths = [{paths}]\n' if voters else "")
+            + (f'[voters]\nbackend = "shelf"\npaths = [{paths}]\nothers = [{others}]\n' if voters else "")
             + f"[timing]\nsettle_s = {SETTLE_S}\nlease_s = {LEASE_S}\nheld_s = {HELD_S}\n"
             "renew_s = 0.1\nstall_s = 0.3\n"
         )
@@ -234,7 +237,7 @@ class World:
         self.b = Controller("B", directory, voters)
         self.interlink = True
         self.lan = True
-        command = [sys.executable, "-m", "middlewared.lab.shelf", f"{directory}/state", "--disks", "3"]
+        command = [sys.executable, "-m", "middlewared.lab.shelf", f"{directory}/state", "--disks", str(DISKS)]
         command += ["--node", f"A={directory}/A", "--node", f"B={directory}/B", "--control", f"{directory}/control"]
         self._shelf = subprocess.Popen(command)
         self._carrying: asyncio.Task[None] | None = None

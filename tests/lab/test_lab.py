@@ -343,6 +343,22 @@ def test_a_controller_that_loses_a_vital_daemon_for_good_reboots_by_itself(lab: 
     until("B answers", lambda: lab.answers("B"))
 
 
+def test_a_controller_cuts_the_other_s_power_which_then_boots(lab: Lab) -> None:
+    power = (
+        "import asyncio; from middlewared.shell.lab_power import LabPower; p = LabPower('/run/bmc/power');"
+        "print(asyncio.run(p.is_on()), asyncio.run(p.power_off()), asyncio.run(p.is_on()))"
+    )
+    lab.ok("freeze", "B")
+    assert lab.inside("A", f'{sys.executable} -c "{power}"') == "True None False"
+    assert lab.boots("B")
+    until("B boots again", lambda: not lab.boots("B"))
+    until("B answers", lambda: lab.answers("B"))
+    lab.ok("power", "B", "off")
+    assert lab.inside("A", f'{sys.executable} -c "{power}"') == "False None False"
+    time.sleep(1.5)  # longer than it would take to boot: what was off before stays so
+    assert lab.status().nodes["B"].power == "off"
+
+
 def test_up_again_says_the_same(lab: Lab) -> None:
     out = lab.ok("up", "--detach")
     assert msgspec.json.decode(out.splitlines()[-1], type=up.Result) == lab.up
