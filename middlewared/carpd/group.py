@@ -8,19 +8,24 @@ import msgspec
 
 from middlewared.carpd.wires import Wires
 from middlewared.kernel.errors import PortFailed
-from middlewared.kernel.facts import Vip
+from middlewared.kernel.facts import Node, Vip
 from middlewared.protocol import ethernet, hub
-from middlewared.protocol.carp import (
+from middlewared.protocol.carp import CarpMachine
+from middlewared.protocol.carp_messages import (
     Action,
     Announce,
-    CarpMachine,
+    Condition,
     DropVip,
     Message,
+    Probe,
     RenewVip,
     Report,
     SendAdvert,
+    Sighted,
     TakeVip,
 )
+from middlewared.protocol.carp_table import State
+from middlewared.protocol.sightings import Sightings
 from middlewared.shell.journal import Journal
 from middlewared.shell.vip_interface import VipInterface
 
@@ -32,12 +37,16 @@ class CarpGroup:
     should be, so nothing is lost by one refusal.
     """
 
-    def __init__(self, machine: CarpMachine, interface: VipInterface, wires: Wires, journal: Journal) -> None:
+    def __init__(
+        self, machine: CarpMachine, interface: VipInterface, wires: Wires, journal: Journal, sightings: Sightings
+    ) -> None:
         self.machine = machine
         self.vip: Vip = interface.vip
         self._interface = interface
         self._wires = wires
         self._journal = journal
+        self._sightings = sightings
+        self._condition: Condition | None = None
         self._fault = ""
         self._source = ""
 
@@ -45,12 +54,28 @@ class CarpGroup:
         """Make the macvlan ready, so that taking the VIP is fast; adopt the one of an earlier process."""
         self._try(self._interface.prepare)
 
+    @property
+    def holds(self) -> bool:
+        return self.machine.state is State.MASTER
+
     def receive(self, message: Message, now: float) -> bool:
         """Hand the machine a message and obey. True when fenced must be asked anew (the machine noticed a stall)."""
         actions = self.machine.receive(message, now)
         for action in actions:
-            self._perform(action)
+            self._perform(action, now)
         return any(isinstance(action, Report) and action.stalled for action in actions)
+
+    def tell_condition(self, node: Node, *, demoted: bool, now: float) -> None:
+        """How this controller is, for what the group's adverts say."""
+        condition = Condition(node=node, demoted=demoted, refused=bool(self._fault))
+        if condition != self._condition:
+            self._condition = condition
+            self.machine.receive(condition, now)
+
+    def sighted(self, who: str, protocol: str, now: float) -> None:
+        """Somebody else advertises this group's VHID."""
+        vip, how = self.vip, f"{protocol} adverts"
+        self._sightings.saw("DUPLICATE_VHID", vip.interface, vip.vhid, who, how, now, address=vip.address)
 
     def remove(self) -> None:
         """The group is no more: its macvlan goes, too."""
@@ -58,9 +83,10 @@ class CarpGroup:
 
     def status(self) -> hub.CarpState:
         state = self.machine.status()
-        return msgspec.structs.replace(state, why=f"{state.why}; {self._fault}") if self._fault else state
+        why = f"{state.why}; {self._fault}" if self._fault else state.why
+        return msgspec.structs.replace(state, interface=self.vip.interface, why=why)
 
-    def _perform(self, action: Action) -> None:
+    def _perform(self, action: Action, now: float) -> None:
         match action:
             case SendAdvert(data=data):
                 self._wires.send(self.vip.interface, ethernet.advert(self.vip.vhid, self._advert_source(), data))
@@ -74,6 +100,12 @@ class CarpGroup:
                 self._try(self._interface.drop)
             case Announce():
                 self._wires.send(self.vip.interface, ethernet.announcement(self.vip.vhid, self.vip.address))
+            case Probe():
+                mac = self._wires.mac(self.vip.interface)
+                if mac is not None:
+                    self._wires.send(self.vip.interface, ethernet.probe(mac, self.vip.address))
+            case Sighted(who=who, protocol=protocol):
+                self.sighted(who, protocol, now)
             case Report(why=why):
                 self._journal.note("carp", vhid=self.vip.vhid, state=self.machine.state.value, why=why)
 

@@ -15,6 +15,7 @@ class Peer:
     def __init__(self, boot: BootFile) -> None:
         self._boot = boot
         self._machine: HeartbeatMachine | None = None
+        self._said_up = True
         self.standing: hub.Standing | None = None
         self.word: hub.PeerWord | None = None
 
@@ -45,6 +46,7 @@ class Peer:
         if self._machine is None or now < self._machine.deadline():
             return None
         standing = self.standing
+        self._said_up = links_up
         word = Word(
             term=standing.term if standing else 0,
             owner=standing is not None and standing.role == "OWNER",
@@ -57,6 +59,11 @@ class Peer:
             flapping=standing is not None and standing.flapping,
         )
         return self._machine.speak(word, now)
+
+    def hurry(self, links_up: bool) -> None:
+        """A network was lost or came back: the peer learns it now, not with the next regular heartbeat."""
+        if self._machine is not None and links_up != self._said_up:
+            self._machine.hurry()
 
     def deadline(self) -> float | None:
         return self._machine.deadline() if self._machine else None

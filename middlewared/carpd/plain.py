@@ -6,21 +6,25 @@ A VIP that is held in this way says nothing about who may write the shared disks
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable
 
 from middlewared.carpd.group import CarpGroup
 from middlewared.carpd.turns import Turns
-from middlewared.carpd.wires import Wires
+from middlewared.carpd.wires import Heard, Wires
+from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Vip
 from middlewared.ports import Clock
-from middlewared.protocol.carp import CarpMachine, Group, Message, Packet, Stalled, Start, Tick, Withdraw
+from middlewared.protocol.carp import CarpMachine
 from middlewared.protocol.carp_election import PlainElection
+from middlewared.protocol.carp_messages import Group, Message, Packet, Stalled, Start, Tick, Withdraw
 from middlewared.protocol.carp_packet import vhid_of
+from middlewared.protocol.sightings import Sightings
 from middlewared.shell.journal import Journal
 from middlewared.shell.links import Links
 from middlewared.shell.netlink import Netlink
-from middlewared.shell.vip_interface import VipInterface
+from middlewared.shell.vip_interface import VipInterface, tidy
 
 _LOOK_AGAIN_S = 0.25
 
@@ -41,7 +45,8 @@ class PlainRouter:
             secrets.randbits(64),
         )
         machine = CarpMachine(settings, election, clock.boottime())
-        self._group = CarpGroup(machine, VipInterface(self._netlink, self._links, vip), self._wires, self._journal)
+        interface = VipInterface(self._netlink, self._links, vip)
+        self._group = CarpGroup(machine, interface, self._wires, self._journal, Sightings())
         self._turns = Turns(
             clock, settings.stall_s, on_stall=self._stood_still, on_deadline=self._tick, after=self._after
         )
@@ -52,7 +57,7 @@ class PlainRouter:
             self._links.fileno(), lambda: self._turns.take(lambda _: self._links.read())
         )
         self._group.prepare()
-        self._wires.want(frozenset((self._group.vip.interface,)))
+        self._wires.want((self._group.vip,), neighbours=False)
         self._turns.take(self._follow_carrier)
         try:
             await asyncio.Event().wait()
@@ -62,6 +67,7 @@ class PlainRouter:
             raise
 
     def _follow_carrier(self, now: float) -> None:
+        self._wires.look_anew()
         if self._links.has_carrier(self._group.vip.interface):
             self._tell(Start(), now)
         else:
@@ -71,16 +77,18 @@ class PlainRouter:
         self._wires.refresh()
         self._turns.take(self._follow_carrier)
 
-    def _wire_readable(self, read: Callable[[], list[Packet]], interface: str) -> None:
+    def _wire_readable(self, read: Callable[[], list[Heard]], interface: str) -> None:
         self._turns.take(lambda now: self._adverts(read(), now))
 
-    def _adverts(self, packets: list[Packet], now: float) -> None:
-        for packet in packets:
-            if vhid_of(packet.data) == self._group.vip.vhid:
+    def _adverts(self, heard: list[Heard], now: float) -> None:
+        for packet in heard:
+            if isinstance(packet, Packet) and vhid_of(packet.data) == self._group.vip.vhid:
                 self._tell(packet, now)
 
     def _tick(self, now: float) -> None:
         self._tell(Tick(), now)
+        with contextlib.suppress(PortFailed):  # It is tried again with the next tick.
+            tidy(self._netlink, self._links, {self._group.vip.vhid: self._group.holds}, alone=False)
 
     def _stood_still(self, gap_s: float, now: float) -> None:
         self._tell(Stalled(gap_s=gap_s), now)
@@ -90,6 +98,7 @@ class PlainRouter:
         self._group.receive(message, now)
 
     def _after(self, now: float) -> float:
+        self._links.read()
         deadline = self._group.machine.deadline()
         return min(now + _LOOK_AGAIN_S, deadline) if deadline is not None else now + _LOOK_AGAIN_S
 

@@ -1,7 +1,8 @@
 """carpd between our two controllers: what comes in, who is told, what goes out.
 
     fenced     Settings -> which groups there are     Standing -> Warrant -> Grant or Revoke to every group
-    LAN        adverts -> the group of their VHID
+    LAN        adverts -> the group of their VHID     what neighbours say of a VIP -> its group
+               whoever of them is no part of this pair -> Sightings
     interlink  heartbeats -> HeartbeatMachine -> what the peer says
     rtnetlink  carrier of the interlink and of the VIPs' interfaces
     clock      each group's duties, our heartbeat, the silence of fenced
@@ -20,24 +21,30 @@ from middlewared.carpd.interlink import Interlink
 from middlewared.carpd.peer import Peer
 from middlewared.carpd.report import Reports
 from middlewared.carpd.turns import Turns
-from middlewared.carpd.wires import Wires
+from middlewared.carpd.wires import Heard, Wires
 from middlewared.config import BootFile
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Vip
 from middlewared.ports import Clock
 from middlewared.protocol import failover_groups, hub
-from middlewared.protocol.carp import CarpMachine, Group, Message, Packet, Stalled, Tick, Withdraw
+from middlewared.protocol.carp import CarpMachine
 from middlewared.protocol.carp_election import PairedElection
-from middlewared.protocol.carp_packet import vhid_of
+from middlewared.protocol.carp_messages import Contended, Group, Message, Packet, Stalled, Tick, Withdraw
+from middlewared.protocol.carp_packet import router_of, vhid_of
+from middlewared.protocol.ethernet import virtual_mac
 from middlewared.protocol.keys import carp_key
+from middlewared.protocol.neighbours import Claim
+from middlewared.protocol.sightings import Sightings
 from middlewared.protocol.warrant import Warrant
 from middlewared.shell.hub_client import HubClient
 from middlewared.shell.journal import Journal
 from middlewared.shell.links import Links
 from middlewared.shell.netlink import Netlink
-from middlewared.shell.vip_interface import VipInterface, sweep
+from middlewared.shell.vip_interface import VipInterface, tidy
 
 FENCED_PATIENCE_S = 1.0
+_TIDY_AGAIN_S, _TIDY_EACH_S = 0.005, 0.25
+"""How long between two things that are left to do with the macvlans, and between two looks whether there are any."""
 
 
 class Station:
@@ -48,8 +55,11 @@ class Station:
         self._boot = boot
         self._journal = Journal("carpd")
         self._groups: dict[int, CarpGroup] = {}
+        self._sightings = Sightings()
         self._settings: hub.Settings | None = None
         self._warrant = Warrant(FENCED_PATIENCE_S, now)
+        self._tidy_at: float | None = None
+        """None: it is not known yet which groups there are."""
         self._netlink = Netlink()
         self._links = Links(self._netlink, self._links_changed)
         self._turns = Turns(
@@ -80,6 +90,8 @@ class Station:
             await self._hub.run()
         except asyncio.CancelledError:
             self._turns.take(lambda now: self._tell_all(Withdraw(why="carpd ends"), now))
+            while self._tidy():
+                pass
             self._close()
             raise
 
@@ -99,6 +111,7 @@ class Station:
                 self._take_settings(message, now)
             case hub.Standing():
                 self._peer.standing = message
+                self._wires.look_anew()
                 word = self._warrant.hear(message)
                 if word is not None:
                     self._tell_all(word, now)
@@ -114,8 +127,9 @@ class Station:
         wanted = {vip.vhid: vip for vip in settings.vips}
         changed = {vhid for vhid, group in self._groups.items() if wanted.get(vhid) != group.vip}
         self._remove_groups(changed, now)
-        self._sweep(set(wanted))
-        self._wires.want(frozenset(vip.interface for vip in settings.vips))
+        self._tidy_at = now
+        self._wires.want(settings.vips)
+        self._sightings.forget(frozenset(vip.interface for vip in settings.vips))
         self._reports.watch(failover_groups.effective(settings.groups, settings.vips))
         for vhid in sorted(wanted.keys() - self._groups.keys()):
             self._begin_group(wanted[vhid], settings.key, now)
@@ -135,36 +149,54 @@ class Station:
         )
         machine = CarpMachine(settings, PairedElection(), now)
         interface = VipInterface(self._netlink, self._links, vip)
-        group = CarpGroup(machine, interface, self._wires, self._journal)
+        group = CarpGroup(machine, interface, self._wires, self._journal, self._sightings)
         self._groups[vip.vhid] = group
+        self._tell_condition(now)
         group.prepare()
         if self._warrant.last is not None:
             group.receive(self._warrant.last, now)
 
     def _remove_groups(self, vhids: set[int], now: float) -> None:
         for vhid in vhids:
-            group = self._groups.pop(vhid)
-            group.receive(Withdraw(why="no longer configured"), now)
-            group.remove()
-
-    def _sweep(self, keep: set[int]) -> None:
-        """Remove what an earlier process left of groups that are not in `keep`."""
-        try:
-            for swept in sweep(self._netlink, self._links, keep):
-                self._journal.note("swept", interface=swept)
-        except PortFailed as e:
-            self._journal.note("refused", why=e)
+            self._groups.pop(vhid).receive(Withdraw(why="no longer configured"), now)
 
     # the LAN, the interlink, the links
 
-    def _wire_readable(self, read: Callable[[], list[Packet]], interface: str) -> None:
-        self._turns.take(lambda now: self._adverts(read(), interface, now))
+    def _wire_readable(self, read: Callable[[], list[Heard]], interface: str) -> None:
+        self._turns.take(lambda now: self._hear(read(), interface, now))
 
-    def _adverts(self, packets: list[Packet], interface: str, now: float) -> None:
-        for packet in packets:
-            group = self._groups.get(vhid_of(packet.data) or 0)
+    def _hear(self, heard: list[Heard], interface: str, now: float) -> None:
+        for each in heard:
+            if isinstance(each, Claim):
+                self._claim(each, interface, now)
+                continue
+            group = self._groups.get(vhid_of(each.data) or 0)
             if group is not None and group.vip.interface == interface:
-                self._tell(group, packet, now)
+                self._tell(group, each, now)
+            else:
+                self._foreign(each, interface, now)
+
+    def _foreign(self, packet: Packet, interface: str, now: float) -> None:
+        """An advert for no group of ours on this interface, or one that is too short for CARP."""
+        router = router_of(packet.data, packet.ttl)
+        if router is None:
+            return
+        vhid, protocol = router
+        group = self._groups.get(vhid)
+        if group is not None and group.vip.interface == interface:
+            group.sighted(packet.source, protocol, now)
+        else:
+            self._sightings.saw("FOREIGN_VHID", interface, vhid, packet.source, f"{protocol} adverts", now)
+
+    def _claim(self, claim: Claim, interface: str, now: float) -> None:
+        """Somebody names a MAC for a VIP; only the group's own is right, whichever of the two controllers holds it."""
+        for group in self._groups.values():
+            vip = group.vip
+            if (vip.interface, vip.address) != (interface, claim.address) or claim.mac == virtual_mac(vip.vhid):
+                continue
+            mac = claim.mac.hex(":")
+            self._sightings.saw("VIP_CONFLICT", interface, vip.vhid, mac, claim.how, now, address=vip.address)
+            self._tell(group, Contended(mac=mac, how=claim.how), now)
 
     def _interlink_readable(self, now: float) -> None:
         assert self._interlink is not None
@@ -192,8 +224,7 @@ class Station:
         if withdrawn is not None:
             self._peer.standing = None
             self._tell_all(withdrawn, now)
-            if self._settings is None:
-                self._sweep(set())
+            self._tidy_at = now
         for group in self._groups.values():
             deadline = group.machine.deadline()
             if deadline is not None and now >= deadline:
@@ -202,9 +233,21 @@ class Station:
             datagram = self._peer.speak(self._reports.links_up, now)
             if datagram is not None:
                 self._interlink.send(datagram, now)
+        if self._tidy_at is not None and now >= self._tidy_at:
+            self._tidy_at = now + (_TIDY_AGAIN_S if self._tidy() else _TIDY_EACH_S)
+
+    def _tidy(self) -> bool:
+        """Do one thing of what is left to do with the macvlans, or find that there is nothing."""
+        try:
+            done = tidy(self._netlink, self._links, {vhid: group.holds for vhid, group in self._groups.items()})
+        except PortFailed as e:
+            self._journal.note("refused", why=e)
+            return False
+        return done is not None
 
     def _after(self, now: float) -> float:
         """End of a turn: fenced is told what changed. Returns when the next turn is due at the latest."""
+        self._links.read()
         adverts = [group.machine.heard_at for group in self._groups.values()]
         self._reports.state(
             now,
@@ -212,12 +255,21 @@ class Station:
             self._peer,
             max((at for at in adverts if at is not None), default=None),
             tuple(group.status() for _, group in sorted(self._groups.items())),
+            self._sightings.current(now),
         )
+        self._tell_condition(now)
+        self._peer.hurry(self._reports.links_up)
         deadlines = [self._reports.deadline(), self._warrant.deadline()]
         deadlines += [group.machine.deadline() for group in self._groups.values()]
         if self._interlink is not None:
             deadlines.append(self._peer.deadline())
+        deadlines.append(self._tidy_at)
         return min(deadline for deadline in deadlines if deadline is not None)
+
+    def _tell_condition(self, now: float) -> None:
+        disabled = self._settings is not None and self._settings.paired and self._settings.disabled
+        for group in self._groups.values():
+            group.tell_condition(self._boot.node, demoted=disabled or not self._reports.links_up, now=now)
 
     # doubt
 
@@ -237,8 +289,11 @@ class Station:
         self._hub.drop("this process stood still")
 
     def _tell(self, group: CarpGroup, message: Message, now: float) -> None:
+        held = group.holds
         if group.receive(message, now):
             self._ask_anew(now)
+        if held and not group.holds:
+            self._tidy_at = now
 
     def _tell_all(self, message: Message, now: float) -> None:
         for group in self._groups.values():

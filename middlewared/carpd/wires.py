@@ -1,50 +1,85 @@
-"""The CARP sockets on every interface that has a group, opened and closed as interfaces come and go."""
+"""The sockets on every interface that has a group, opened and closed as interfaces come and go.
+
+Each has two kinds of ear: one for CARP, one for what neighbours say of the VIPs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv6Address, ip_address
+from typing import Protocol, TypeAlias
 
 from middlewared.kernel.errors import PortFailed
-from middlewared.protocol.carp import Packet
+from middlewared.kernel.facts import Vip
+from middlewared.protocol.carp_messages import Packet
+from middlewared.protocol.neighbours import Claim
 from middlewared.shell.carp_socket import CarpSocket
 from middlewared.shell.journal import Journal
-from middlewared.shell.links import Links
+from middlewared.shell.links import Link, Links
+from middlewared.shell.neighbour_socket import NeighbourSocket
 
 _LOOK_AWAY_S = 0.005
 
+Heard: TypeAlias = Packet | Claim
+
+
+class Ear(Protocol):
+    """What listens on one link."""
+
+    link: Link
+
+    def receivers(self) -> tuple[socket.socket, ...]: ...
+
+    def read(self, receiver: socket.socket) -> Iterator[Heard]: ...
+
+    def discard(self) -> None: ...
+
+    def close(self) -> None: ...
+
 
 class Wires:
-    """on_readable gets a function that yields (interface, packets that wait there); it must be called in a turn."""
+    """on_readable gets a function that yields what waits on an interface, and its name; to be called in a turn."""
 
     def __init__(
-        self, links: Links, journal: Journal, on_readable: Callable[[Callable[[], list[Packet]], str], None]
+        self, links: Links, journal: Journal, on_readable: Callable[[Callable[[], list[Heard]], str], None]
     ) -> None:
         self._links = links
         self._journal = journal
         self._on_readable = on_readable
-        self._open: dict[str, CarpSocket] = {}
-        self._wanted: frozenset[str] = frozenset()
+        self._carp: dict[str, CarpSocket] = {}
+        self._neighbours: dict[str, NeighbourSocket] = {}
+        self._wanted: dict[str, frozenset[str]] = {}
+        self._sources: dict[tuple[str, bool], str | None] = {}
 
-    def want(self, interfaces: frozenset[str]) -> None:
-        """Have sockets on these interfaces, as far as they exist; the rest follows with `refresh`."""
-        self._wanted = interfaces
+    def want(self, vips: Sequence[Vip], *, neighbours: bool = True) -> None:
+        """Have sockets on the interfaces of these VIPs, as far as they exist; the rest follows with `refresh`.
+
+        neighbours: listen to what others say of the VIPs' addresses, too.
+        """
+        interfaces = {vip.interface for vip in vips}
+        self._wanted = {
+            name: frozenset(vip.address for vip in vips if neighbours and vip.interface == name) for name in interfaces
+        }
         self.refresh()
 
     def refresh(self) -> None:
         """Links changed: close what is gone or was made anew, open what appeared."""
-        for name, wire in list(self._open.items()):
+        for name, carp in list(self._carp.items()):
+            if name not in self._wanted or not self._is_there(carp.link):
+                self._close(self._carp.pop(name))
+        for name, ear in list(self._neighbours.items()):
+            if self._wanted.get(name) != ear.addresses or not self._is_there(ear.link):
+                self._close(self._neighbours.pop(name))
+        for name, addresses in self._wanted.items():
             link = self._links.by_name(name)
-            if name not in self._wanted or link is None or link.index != wire.link.index:
-                self._close(name)
-        for name in self._wanted - self._open.keys():
-            self._try_open(name)
+            if link is not None:
+                self._try_open(link, addresses)
 
     def send(self, interface: str, frame: bytes) -> None:
         """A frame for an interface that is not there is lost, as on a cable that is not there."""
-        wire = self._open.get(interface)
+        wire = self._carp.get(interface)
         if wire is None:
             return
         try:
@@ -52,63 +87,82 @@ class Wires:
         except PortFailed as e:
             self._journal.note("lost", interface=interface, why=e)
 
+    def mac(self, interface: str) -> bytes | None:
+        """The interface's own MAC; None when it is not there."""
+        link = self._links.by_name(interface)
+        return link.mac if link is not None and len(link.mac) == 6 else None
+
     def source(self, interface: str, vip: str) -> str:
         """The address that adverts for `vip` come from: the interface's primary or link-local one, else the VIP."""
         six = isinstance(ip_address(vip), IPv6Address)
+        if (interface, six) not in self._sources:
+            self._sources[interface, six] = self._look_for_source(interface, six)
+        return self._sources[interface, six] or vip
+
+    def look_anew(self) -> None:
+        """The interfaces may have other addresses than when their sources were looked for."""
+        self._sources = {}
+
+    def _look_for_source(self, interface: str, six: bool) -> str | None:
         link = self._links.by_name(interface)
         if link is None:
-            return vip
+            return None
         try:
             found = self._links.addresses(link, socket.AF_INET6 if six else socket.AF_INET)
         except PortFailed as e:
             self._journal.note("lost", interface=interface, why=e)
-            return vip
+            return None
         addresses = [ip_address(packed) for packed in found if packed]
         best = sorted(addresses, key=lambda address: six and not address.is_link_local)
-        return str(best[0]) if best else vip
+        return str(best[0]) if best else None
 
     def discard(self) -> None:
         """Throw away everything that waits."""
-        for wire in self._open.values():
-            wire.discard()
+        ears: list[Ear] = [*self._carp.values(), *self._neighbours.values()]
+        for ear in ears:
+            ear.discard()
 
     def close(self) -> None:
-        for name in list(self._open):
-            self._close(name)
+        self.want(())
 
-    def _try_open(self, name: str) -> None:
-        link = self._links.by_name(name)
-        if link is None:
-            return
+    def _is_there(self, link: Link) -> bool:
+        now = self._links.by_name(link.name)
+        return now is not None and now.index == link.index
+
+    def _try_open(self, link: Link, addresses: frozenset[str]) -> None:
         try:
-            wire = CarpSocket(link)
+            if link.name not in self._carp:
+                self._carp[link.name] = carp = CarpSocket(link)
+                self._listen(carp)
+            if addresses and link.name not in self._neighbours:
+                self._neighbours[link.name] = ear = NeighbourSocket(link, sorted(addresses))
+                self._listen(ear)
         except PortFailed as e:
-            self._journal.note("no_carp", interface=name, why=e)
-            return
-        self._open[name] = wire
-        for receiver in wire.receivers():
-            self._watch(wire, receiver)
+            self._journal.note("deaf", interface=link.name, why=e)
 
-    def _watch(self, wire: CarpSocket, receiver: socket.socket) -> None:
-        if self._open.get(wire.link.name) is wire:
-            asyncio.get_running_loop().add_reader(receiver, self._readable, wire, receiver)
+    def _listen(self, ear: Ear) -> None:
+        for receiver in ear.receivers():
+            self._watch(ear, receiver)
 
-    def _readable(self, wire: CarpSocket, receiver: socket.socket) -> None:
+    def _watch(self, ear: Ear, receiver: socket.socket) -> None:
+        if ear in (self._carp.get(ear.link.name), self._neighbours.get(ear.link.name)):
+            asyncio.get_running_loop().add_reader(receiver, self._readable, ear, receiver)
+
+    def _readable(self, ear: Ear, receiver: socket.socket) -> None:
         """Read, and look away for a moment: a flood is then taken in batches, each at the price of one turn."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(receiver)
-        loop.call_later(_LOOK_AWAY_S, self._watch, wire, receiver)
-        self._on_readable(lambda: self._read(wire, receiver), wire.link.name)
+        loop.call_later(_LOOK_AWAY_S, self._watch, ear, receiver)
+        self._on_readable(lambda: self._read(ear, receiver), ear.link.name)
 
-    def _read(self, wire: CarpSocket, receiver: socket.socket) -> list[Packet]:
+    def _read(self, ear: Ear, receiver: socket.socket) -> list[Heard]:
         try:
-            return list(wire.read(receiver))
+            return list(ear.read(receiver))
         except PortFailed as e:
-            self._journal.note("lost", interface=wire.link.name, why=e)
+            self._journal.note("lost", interface=ear.link.name, why=e)
             return []
 
-    def _close(self, name: str) -> None:
-        wire = self._open.pop(name)
-        for receiver in wire.receivers():
+    def _close(self, ear: Ear) -> None:
+        for receiver in ear.receivers():
             asyncio.get_running_loop().remove_reader(receiver)
-        wire.close()
+        ear.close()

@@ -17,7 +17,7 @@ from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed, ConfigBehind
-from middlewared.kernel.facts import Node
+from middlewared.kernel.facts import Node, Sighting
 from middlewared.kernel.secret import Sealed
 from middlewared.plugin import Alert, Aside, ControllerFacts, PeerBuild
 from middlewared.ports import Audit, Clock, SecretStore, Upkeep
@@ -62,6 +62,7 @@ class ThisController:
         *,
         reconciler: Callable[[], Reconciler],
         vip_states: Callable[[], Mapping[str, str]],
+        sightings: Callable[[], tuple[Sighting, ...]] = lambda: (),
         aside: SetAside,
         force: Callable[[], None],
         pairing: Pairing,
@@ -79,6 +80,7 @@ class ThisController:
         self._state = state
         self._reconciler = reconciler
         self._vip_states = vip_states
+        self._sightings = sightings
         self.aside: Aside = aside
         self._aside = aside
         self._force = force
@@ -136,6 +138,7 @@ class ThisController:
             disks_total=self._build.voters,
             active_urls=self._tenure.active_urls(),
             vip_states=self._vip_states(),
+            sightings=self._sightings(),
             effects={outcome.effect: outcome.why for outcome in self._reconciler().outcomes()},
         )
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from middlewared.kernel.facts import Node
+from middlewared.kernel.facts import Node, Sighting
 
 
 class PeerBuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +73,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     disks_total: int
     active_urls: tuple[str, ...]
     vip_states: Mapping[str, str]
+    sightings: tuple[Sighting, ...] = ()
+    """Strangers on the LAN, as carpd saw them in the last ten seconds."""
     effects: Mapping[str, str | None]
     """Effect -> why the world is not as the configuration says; None where it is."""
 

@@ -92,7 +92,9 @@ class PairedElection:
             return Refusal.STALE
         self._accepted = frame.counter
         self.learn(term)
-        return Rank.BETTER if term > self.term else Rank.WORSE
+        rank = Rank.BETTER if term > self.term else Rank.WORSE
+        # A master that is outranked must drop, whatever the winner does next.
+        return rank if not frame.is_farewell or (master and rank is Rank.BETTER) else Rank.LEAVING
 
     def next_counter(self, now: float) -> int:
         """Rises even for two adverts in one millisecond."""

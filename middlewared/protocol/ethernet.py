@@ -1,10 +1,12 @@
-"""The three frames that a VIP's holder sends: an advert, a gratuitous ARP, an unsolicited neighbour advertisement.
+"""The frames that a VIP's holder sends: an advert, a gratuitous ARP or unsolicited neighbour advertisement, a probe.
 
-All leave with the virtual MAC 00:00:5e:00:01:VHID as their source, so that every one of them teaches each switch on the
-way where that MAC is now. Whole frames are made here, because a raw IP socket would send the interface's own MAC.
+All but the probe leave with the virtual MAC 00:00:5e:00:01:VHID as their source, so that every one of them teaches each
+switch on the way where that MAC is now. Whole frames are made here, because a raw IP socket would send the interface's
+own MAC.
 
-Sources: RFC 791 (IPv4), RFC 8200 (IPv6), RFC 5227 section 3 (ARP announcement), RFC 4861 sections 4.4 and 7.2.6
-(neighbour advertisement), RFC 1112 and RFC 2464 (multicast MACs).
+Sources: RFC 791 (IPv4), RFC 8200 (IPv6), RFC 5227 sections 2.1.1 and 3 (ARP probe and announcement), RFC 4861 sections
+4.4 and 7.2.6 (neighbour advertisement), RFC 4862 section 5.4.2 (solicitation without an address), RFC 1112 and RFC 2464
+(multicast MACs).
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from middlewared.protocol.carp_packet import GROUP_4, GROUP_6, PROTOCOL, TTL, ch
 
 BROADCAST = b"\xff" * 6
 ALL_NODES = IPv6Address("ff02::1")
+_SOLICITED_NODE = IPv6Address("ff02::1:ff00:0").packed[:13]
 
 _TYPE_IP4 = 0x0800
 _TYPE_ARP = 0x0806
 _TYPE_IP6 = 0x86DD
 _ICMP6 = 58
+_NEIGHBOUR_SOLICITATION = 135
 _NEIGHBOUR_ADVERTISEMENT = 136
 _OVERRIDE = 0x20000000
 _TARGET_LINK_ADDRESS = 2
@@ -48,6 +52,22 @@ def announcement(vhid: int, address: str) -> bytes:
     if isinstance(vip, IPv4Address):
         return _ethernet(BROADCAST, vhid, _TYPE_ARP, _arp(vhid, vip))
     return _ethernet(_multicast_6(ALL_NODES), vhid, _TYPE_IP6, _neighbour_advertisement(vhid, vip))
+
+
+def probe(mac: bytes, address: str) -> bytes:
+    """Who has `address`? Asked by somebody at `mac` who has no address yet, so that it teaches nobody anything.
+
+    The holder of a VIP asks from its interface's own MAC; its own virtual MAC does not hear the question.
+    """
+    wanted = ip_address(address)
+    if isinstance(wanted, IPv4Address):
+        question = struct.pack("!HHBBH", 1, _TYPE_IP4, 6, 4, 1) + mac + bytes(4) + bytes(6) + wanted.packed
+        return BROADCAST + mac + struct.pack("!H", _TYPE_ARP) + question
+    group = IPv6Address(_SOLICITED_NODE + wanted.packed[-3:])
+    question = struct.pack("!BBHI", _NEIGHBOUR_SOLICITATION, 0, 0, 0) + wanted.packed
+    nobody = IPv6Address(0)
+    packet = _ip6(nobody, group, _ICMP6, _summed(nobody, group, question))
+    return _multicast_6(group) + mac + struct.pack("!H", _TYPE_IP6) + packet
 
 
 def _ethernet(destination: bytes, vhid: int, ethertype: int, payload: bytes) -> bytes:
@@ -85,12 +105,14 @@ def _arp(vhid: int, address: IPv4Address) -> bytes:
 
 def _neighbour_advertisement(vhid: int, address: IPv6Address) -> bytes:
     option = bytes((_TARGET_LINK_ADDRESS, 1)) + virtual_mac(vhid)
+    message = struct.pack("!BBHI", _NEIGHBOUR_ADVERTISEMENT, 0, 0, _OVERRIDE) + address.packed + option
+    return _ip6(address, ALL_NODES, _ICMP6, _summed(address, ALL_NODES, message))
 
-    def message(total: int) -> bytes:
-        return struct.pack("!BBHI", _NEIGHBOUR_ADVERTISEMENT, 0, total, _OVERRIDE) + address.packed + option
 
-    pseudo = address.packed + ALL_NODES.packed + struct.pack("!II", len(message(0)), _ICMP6)
-    return _ip6(address, ALL_NODES, _ICMP6, message(checksum(pseudo + message(0))))
+def _summed(source: IPv6Address, destination: IPv6Address, message: bytes) -> bytes:
+    """An ICMPv6 message with its checksum (RFC 4443 section 2.3)."""
+    pseudo = source.packed + destination.packed + struct.pack("!II", len(message), _ICMP6)
+    return message[:2] + struct.pack("!H", checksum(pseudo + message)) + message[4:]
 
 
 def _multicast_6(group: IPv6Address) -> bytes:

@@ -138,6 +138,10 @@ class HeartbeatMachine:
         """When `speak` is due."""
         return self._due
 
+    def hurry(self) -> None:
+        """There is news: `speak` is due now."""
+        self._due = 0.0
+
     def speak(self, word: Word, now: float) -> bytes:
         """The datagram to send now. The next is due one interval after this one was; lost ones are not made up for."""
         self._due = max(self._due + self._beat_s, now + self._beat_s / 2)

@@ -14,7 +14,7 @@ comes on it was said afterwards.
 from __future__ import annotations
 
 from middlewared.protocol import hub
-from middlewared.protocol.carp import Grant, Revoke, Withdraw
+from middlewared.protocol.carp_messages import Grant, Revoke, Withdraw
 
 _GRANTS = ("OWNER", "SINGLE")
 

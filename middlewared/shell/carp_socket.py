@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 
 from middlewared.kernel.errors import PortFailed
-from middlewared.protocol.carp import Packet
+from middlewared.protocol.carp_messages import Packet
 from middlewared.protocol.carp_packet import GROUP_4, GROUP_6, PROTOCOL
 from middlewared.shell.links import Link
 

@@ -39,7 +39,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 class Links:
     """All links of this network namespace, kept true by notifications.
 
-    The owner watches `fileno` and calls `read` when it is readable; on_change is then called once, if anything changed.
+    The owner watches `fileno` and calls `read` when it is readable, and after whatever may have called `catch_up`;
+    on_change is then called once, if anything changed since it was last.
     """
 
     def __init__(self, requests: Netlink, on_change: Callable[[], None]) -> None:
@@ -51,6 +52,7 @@ class Links:
         self._socket.bind((0, netlink.RTMGRP_LINK))
         self._links: dict[int, Link] = {}
         self.refresh()
+        self._told = self._links
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -64,8 +66,14 @@ class Links:
         self._links = {link.index: link for link in map(_link, dumped)}
 
     def read(self) -> None:
-        """Take in the notifications that wait."""
-        before = self._links
+        """Take in the notifications that wait, and tell of them."""
+        self.catch_up()
+        if self._links != self._told:
+            self._told = self._links
+            self._on_change()
+
+    def catch_up(self) -> None:
+        """Take in the notifications that wait, those of our own changes as well; the next `read` tells of them."""
         try:
             while True:
                 for kind, _, payload in netlink.messages(self._socket.recv(_BUFFER)):
@@ -75,8 +83,6 @@ class Links:
         except OSError:
             # ENOBUFS: notifications were lost, so only asking helps.
             self.refresh()
-        if self._links != before:
-            self._on_change()
 
     def by_name(self, name: str) -> Link | None:
         return next((link for link in self._links.values() if link.name == name), None)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -67,15 +68,15 @@ class VipInterface:
 
     def prepare(self) -> None:
         """Make the macvlan, down; adopt the one that an earlier process left, as it is."""
+        self._links.catch_up()
         parent = self._parent()
-        self._links.refresh()
         link = self._links.by_name(self._name)
         if link is not None and not self._is_ours(link, parent):
-            self._delete(link)
+            delete_link(self._requests, link)
             link = None
         if link is None:
             self._create(parent)
-            self._links.refresh()
+            self._links.catch_up()
         self._set_sysctls(parent)
 
     def take(self, lease_s: float) -> None:
@@ -84,7 +85,7 @@ class VipInterface:
         if link is None or not self._is_ours(link, self._parent()):
             self.prepare()
             link = self._own_link()
-        self._set_up(link, True)
+        set_up(self._requests, link, True)
         self._extend(link, lease_s)
         self._route(link)
         self._rule(netlink.RTM_NEWRULE)
@@ -94,16 +95,18 @@ class VipInterface:
         self._extend(self._own_link(), lease_s)
 
     def drop(self) -> None:
-        """Take macvlan and address down. Nothing to drop is fine."""
+        """Take the address off. Nothing to drop is fine. That takes microseconds and ends all answers.
+
+        The macvlan stays up, which takes 16 ms to end and does no harm meanwhile: without an address it says nothing.
+        Whoever drops sees to it that `tidy` is called.
+        """
         link = self._links.by_name(self._name)
         if link is None:
             return
-        # The address first: that takes microseconds and ends all answers. Setting a link down takes 15 ms.
         gone = (errno.EADDRNOTAVAIL, errno.ENODEV)
         self._requests.change(
             f"removing the {self._for}", netlink.RTM_DELADDR, self._address_message(link), tolerate=gone
         )
-        self._set_up(link, False)
         self._rule(netlink.RTM_DELRULE)
 
     def remove(self) -> None:
@@ -111,7 +114,7 @@ class VipInterface:
         self.drop()
         link = self._links.by_name(self._name)
         if link is not None:
-            self._delete(link)
+            delete_link(self._requests, link)
 
     def _parent(self) -> Link:
         parent = self._links.by_name(self.vip.interface)
@@ -139,15 +142,6 @@ class VipInterface:
         )
         flags = netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
         self._requests.change(f"making {self._name}", netlink.RTM_NEWLINK, payload, flags=flags)
-
-    def _delete(self, link: Link) -> None:
-        delete_link(self._requests, link)
-        self._links.refresh()
-
-    def _set_up(self, link: Link, up: bool) -> None:
-        payload = _IFINFO.pack(socket.AF_UNSPEC, 0, link.index, _IFF_UP if up else 0, _IFF_UP)
-        purpose = f"setting {self._name} {'up' if up else 'down'}"
-        self._requests.change(purpose, netlink.RTM_NEWLINK, payload, tolerate=() if up else (errno.ENODEV,))
 
     def _extend(self, link: Link, lease_s: float) -> None:
         lease = max(1, round(lease_s))
@@ -196,18 +190,31 @@ class VipInterface:
             _sysctl("ipv6", self._name, "accept_ra", 0)
 
 
-def sweep(requests: Netlink, links: Links, keep: set[int]) -> list[str]:
-    """Delete the macvlans of groups that are not in `keep`, left by an earlier process. Returns their names."""
-    links.refresh()
-    swept = []
+def tidy(requests: Netlink, links: Links, held: Mapping[int, bool], *, alone: bool = True) -> str | None:
+    """Do one thing that is left to do with the macvlans of groups, which takes about 16 ms; None: there is nothing.
+
+    held: the VHIDs of the groups that there are, and whether this controller holds their VIPs. A group that is not
+    among them was left by an earlier process or configuration: its macvlan is deleted, if nobody else makes any here
+    (alone). One that is up without a VIP of ours is set down, or the other controller's switch port would be stolen by
+    the first frame from here. Raises PortFailed.
+    """
+    links.catch_up()
     for link in links.all():
-        is_group = link.kind == "macvlan" and link.mac[:5] == virtual_mac(0)[:5]
-        if is_group and link.name == name_of(link.mac[5]) and link.mac[5] not in keep:
+        if link.kind != "macvlan" or link.mac[:5] != virtual_mac(0)[:5] or link.name != name_of(link.mac[5]):
+            continue
+        if alone and link.mac[5] not in held:
             delete_link(requests, link)
-            swept.append(link.name)
-    if swept:
-        links.refresh()
-    return swept
+            return f"{link.name} deleted"
+        if link.up and not held.get(link.mac[5], True):
+            set_up(requests, link, False)
+            return f"{link.name} down"
+    return None
+
+
+def set_up(requests: Netlink, link: Link, up: bool) -> None:
+    payload = _IFINFO.pack(socket.AF_UNSPEC, 0, link.index, _IFF_UP if up else 0, _IFF_UP)
+    purpose = f"setting {link.name} {'up' if up else 'down'}"
+    requests.change(purpose, netlink.RTM_NEWLINK, payload, tolerate=() if up else (errno.ENODEV,))
 
 
 def delete_link(requests: Netlink, link: Link) -> None:

@@ -13,6 +13,8 @@ from middlewared.plugin import AlertSource, ControllerFacts
 
 NOT_IN_SYNC_S = 5.0
 UNREACHABLE_S = 1.0
+DUPLICATE_ADVERTS = 3
+"""While a pair gets another key, an advert or two of the other controller may come under the old one."""
 
 
 def quarantine(facts: ControllerFacts) -> str | None:
@@ -79,6 +81,24 @@ def peer_not_in_sync(facts: ControllerFacts) -> str | None:
         return None
     behind = facts.last_seq - facts.peer_durable_seq
     return f"The other controller is not in sync: it holds {behind} events less than this one"
+
+
+def vip_conflict(facts: ControllerFacts) -> Mapping[str, str]:
+    return {
+        seen.address: f"Somebody else has the virtual address {seen.address}: on {seen.interface}, {seen.how} names "
+        f"the MAC {seen.who} for it ({seen.count} times)"
+        for seen in facts.sightings
+        if seen.kind == "VIP_CONFLICT"
+    }
+
+
+def duplicate_vhid(facts: ControllerFacts) -> Mapping[str, str]:
+    return {
+        str(seen.vhid): f"VHID {seen.vhid}, that of {seen.address}, is in use by somebody else on {seen.interface}: "
+        f"{seen.count} {seen.how} from {seen.who} that this pair's key did not sign"
+        for seen in facts.sightings
+        if seen.kind == "DUPLICATE_VHID" and seen.count >= DUPLICATE_ADVERTS
+    }
 
 
 def effects_failing(facts: ControllerFacts) -> Mapping[str, str]:
@@ -154,6 +174,18 @@ SOURCES = (
         title="The other controller is not in sync",
         holds=peer_not_in_sync,
         after_s=NOT_IN_SYNC_S,
+    ),
+    AlertSource(
+        klass="VipConflict",
+        level="CRITICAL",
+        title="Somebody else has a virtual address",
+        holds=vip_conflict,
+    ),
+    AlertSource(
+        klass="DuplicateVhid",
+        level="WARNING",
+        title="Somebody else advertises a VHID of this pair",
+        holds=duplicate_vhid,
     ),
     AlertSource(
         klass="EffectFailing",

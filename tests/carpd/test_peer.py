@@ -82,6 +82,17 @@ def test_a_heartbeat_that_is_not_due_is_not_sent() -> None:
     assert a.speak(True, 1.001) is None
 
 
+def test_a_network_that_was_lost_is_said_at_once_and_only_once() -> None:
+    a, _ = pair()
+    a.speak(True, 1.0)
+    a.hurry(True)
+    assert a.speak(True, 1.001) is None
+    a.hurry(False)
+    assert a.speak(False, 1.002) is not None
+    a.hurry(False)
+    assert a.speak(False, 1.003) is None
+
+
 def test_a_refused_heartbeat_leaves_the_last_word() -> None:
     a, b = pair()
     tell(b, a, 1.0)

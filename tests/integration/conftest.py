@@ -189,8 +189,18 @@ class Lan:
             host.ip("addr", "add", f"169.254.10.{number}/30", "dev", "il0")
             host.ip("link", "set", "il0", "up")
 
+    def add_second(self) -> None:
+        """A second network: an `eth1` on every host, 198.51.100.N, at ports "a1", "b1", "c1" of a bridge of its own."""
+        _ip("-n", self.switch, "link", "add", "br1", "type", "bridge", "mcast_snooping", "0")
+        _ip("-n", self.switch, "link", "set", "br1", "up")
+        for number, (port, host) in enumerate(self.hosts.items(), 1):
+            host.ip("link", "add", "eth1", "type", "veth", "peer", "name", f"{port}1", "netns", self.switch)
+            _ip("-n", self.switch, "link", "set", "dev", f"{port}1", "master", "br1", "up")
+            host.ip("addr", "add", f"198.51.100.{number}/24", "dev", "eth1")
+            host.ip("link", "set", "eth1", "up")
+
     def plug(self, port: str, in_: bool) -> None:
-        """The cable of a host ("a", "b", "c") at the switch."""
+        """The cable of a host ("a", "b", "c"; "a1" for its second) at the switch."""
         _ip("-n", self.switch, "link", "set", "dev", port, "up" if in_ else "down")
 
     def remove(self) -> None:

@@ -13,6 +13,7 @@ from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.peer import Questions
 from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
 from middlewared.kernel.event import LOG_FORMAT
+from middlewared.kernel.facts import Sighting, SightingKind
 from middlewared.plugin import Alert, PeerBuild
 from tests.plugins.client import Client
 
@@ -36,6 +37,35 @@ def classes(**fields: object) -> list[str]:
     """The classes that hold in a healthy pair but for `fields`."""
     facts = msgspec.structs.replace(HEALTHY, **fields)
     return [source.klass for source in SOURCES if source.holds(facts)]
+
+
+def sighting(kind: SightingKind, count: int = 3) -> Sighting:
+    return Sighting(
+        kind=kind,
+        interface="eth0",
+        vhid=7,
+        address="192.0.2.10",
+        who="02:00:00:00:00:09",
+        how="an ARP reply",
+        count=count,
+        first_at=1.0,
+        last_at=2.0,
+    )
+
+
+def test_strangers_who_touch_what_is_ours_are_told_and_others_are_not() -> None:
+    assert classes(sightings=(sighting("VIP_CONFLICT", 1),)) == ["VipConflict"]
+    assert classes(sightings=(sighting("DUPLICATE_VHID"),)) == ["DuplicateVhid"]
+    assert classes(sightings=(sighting("DUPLICATE_VHID", 2),)) == []
+    assert classes(sightings=(sighting("FOREIGN_VHID"),)) == []
+
+
+def test_a_conflict_says_which_address_where_and_who() -> None:
+    facts = msgspec.structs.replace(HEALTHY, sightings=(sighting("VIP_CONFLICT"),))
+    (source,) = [source for source in SOURCES if source.klass == "VipConflict"]
+    told = source.holds(facts)
+    assert isinstance(told, dict)
+    assert all(word in told["192.0.2.10"] for word in ("192.0.2.10", "eth0", "02:00:00:00:00:09"))
 
 
 def test_a_healthy_pair_and_a_controller_by_itself_have_no_alert() -> None:

@@ -8,28 +8,32 @@ from typing import TypeVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewared.protocol.carp import (
+from middlewared.protocol.carp import CarpMachine
+from middlewared.protocol.carp_election import PairedElection, PlainElection, counter_of, term_of
+from middlewared.protocol.carp_messages import (
     Action,
     Announce,
-    CarpMachine,
+    Condition,
+    Contended,
     DropVip,
     Grant,
     Group,
     Message,
     Packet,
+    Probe,
     RenewVip,
     Report,
     Revoke,
     SendAdvert,
+    Sighted,
     Stalled,
     Start,
-    State,
     TakeVip,
     Tick,
     Withdraw,
 )
-from middlewared.protocol.carp_election import PairedElection, PlainElection, counter_of, term_of
-from middlewared.protocol.carp_packet import Frame, Secret, decode, encode
+from middlewared.protocol.carp_packet import FAREWELL, Frame, Secret, decode, encode
+from middlewared.protocol.carp_table import State
 
 GROUP = Group(vhid=7, address="192.0.2.10", key=b"cluster", advbase=0, advskew=26)
 SECRET = Secret(vhid=7, key=b"cluster", addresses=("192.0.2.10",))
@@ -182,6 +186,85 @@ def test_a_flood_of_rivals_is_answered_once_an_interval() -> None:
     assert 0.05 + 26 / 256 in [at for at, action in run(machine, 0.1, 0.2) if isinstance(action, Announce)]
 
 
+# Paired: leaving, and being contended
+
+
+def test_a_master_that_is_told_to_leave_drops_first_and_then_says_so() -> None:
+    for word in (Revoke(term=5, why="resigns"), Withdraw(why="carpd ends")):
+        actions = master(term=5).receive(word, 0.1)
+        assert [type(action) for action in actions] == [DropVip, SendAdvert, Report]
+        frame = decode(only(SendAdvert, actions)[0].data, 255, SECRET)
+        assert isinstance(frame, Frame)
+        assert frame.is_farewell
+        assert term_of(frame.counter) == 5
+
+
+def test_a_farewell_makes_the_silence_known_earlier_and_does_nothing_else() -> None:
+    machine = backup(term=5)
+    machine.receive(advert(5, 1.0), 1.0)
+    (report,) = machine.receive(advert(5, 1.05, advbase=255, advskew=255), 1.05)
+    assert isinstance(report, Report)
+    assert "silent" in report.why
+    assert machine.state is State.BACKUP
+    assert run(machine, 1.05, 10.0) == []
+    assert machine.receive(advert(5, 11.0), 11.0) == ()
+    assert machine.deadline() == 11.0 + DEAD_S
+
+
+def test_a_farewell_of_a_lower_term_is_no_rival_and_one_of_a_higher_term_ends_a_master() -> None:
+    machine = master(term=5)
+    assert machine.receive(advert(4, 0.05, advbase=255, advskew=255), 0.05) == ()
+    assert machine.rivals == 0
+    assert isinstance(machine.receive(advert(6, 0.06, advbase=255, advskew=255), 0.06)[0], DropVip)
+
+
+def test_somebody_else_who_has_the_vip_is_counted_and_answered_by_an_announcement_twice() -> None:
+    machine = master(term=5)
+    actions = machine.receive(Contended(mac="02:00:00:00:00:09", how="an ARP reply"), 0.05)
+    assert [type(action) for action in actions] == [Announce, Report]
+    assert "02:00:00:00:00:09" in only(Report, actions)[0].why
+    assert machine.state is State.MASTER
+    assert 0.05 + 26 / 256 in [at for at, action in run(machine, 0.05, 0.2) if isinstance(action, Announce)]
+
+
+def test_a_flood_of_contenders_is_answered_once_an_interval() -> None:
+    machine = master(term=5)
+    other = Contended(mac="02:00:00:00:00:09", how="an ARP reply")
+    assert sum(bool(machine.receive(other, 0.05 + n / 1000)) for n in range(50)) == 1
+    assert machine.status().conflicts == 50
+
+
+def test_a_backup_counts_a_contender_and_says_nothing() -> None:
+    machine = backup()
+    assert machine.receive(Contended(mac="02:00:00:00:00:09", how="an ARP reply"), 0.05) == ()
+    assert machine.status().conflicts == 1
+
+
+def test_a_master_asks_the_lan_each_two_seconds_whether_somebody_else_has_the_vip() -> None:
+    asked = [at for at, action in run(master(), 0.0, 7.0) if isinstance(action, Probe)]
+    assert asked == [0.5, 2.5, 4.5, 6.5]
+
+
+def test_adverts_say_the_condition_of_their_sender() -> None:
+    machine = paired()
+    machine.receive(Condition(node="B", demoted=False, refused=False), 0.0)
+    assert machine.status().advskew == 240
+    machine.receive(Revoke(term=1, why="standby"), 0.0)
+    assert machine.status().advskew == 80
+    (sent,) = only(SendAdvert, machine.receive(Grant(term=2), 0.1))
+    assert advskew_of(sent) == 1
+    machine.receive(Condition(node="B", demoted=True, refused=False), 0.1)
+    assert [advskew_of(action) for _, action in run(machine, 0.1, 0.3) if isinstance(action, SendAdvert)] == [100]
+    machine.receive(Condition(node="B", demoted=True, refused=True), 0.3)
+    assert machine.status().advskew == 201
+
+
+def advskew_of(sent: SendAdvert) -> int:
+    frame = decode(sent.data, 255, SECRET)
+    assert isinstance(frame, Frame)
+    return frame.advskew
+
+
 # Paired: the stall
 
 
@@ -254,22 +337,31 @@ def test_forged_altered_and_replayed_frames_are_counted_by_reason_and_change_not
         Packet(data=good.data[:20], ttl=255, source=PEER),
         advert(2, 2.0),
     ):
-        assert machine.receive(packet, 1.1) == ()
+        assert only(Sighted, machine.receive(packet, 1.1)) == list(machine.receive(packet, 1.1))
     assert (machine.state, machine.deadline(), machine.heard_at) == before
     assert dict(machine.rejected) == {
-        "counter does not rise": 2,
-        "bad digest": 1,
-        "TTL or hop limit is not 255": 1,
-        "truncated": 1,
+        "counter does not rise": 4,
+        "bad digest": 2,
+        "TTL or hop limit is not 255": 2,
+        "truncated": 2,
     }
-    assert machine.status().rejected == 5
+    assert machine.status().rejected == 10
+    assert machine.status().rejected_by == dict(machine.rejected)
+
+
+def test_an_advert_of_another_key_is_somebody_else_with_our_vhid() -> None:
+    wrong_key = Secret(vhid=7, key=b"guess", addresses=("192.0.2.10",))
+    assert backup().receive(advert(9, 2.0, secret=wrong_key), 1.1) == (Sighted(PEER, "CARP"),)
+    vrrp = bytes((0x31, 7, 100, 9, 0, 100, 0, 0)) + bytes(36)
+    assert backup().receive(Packet(data=vrrp, ttl=255, source=PEER), 1.1) == (Sighted(PEER, "VRRP"),)
 
 
 @given(st.binary(max_size=60), st.integers(0, 255))
 def test_no_bytes_without_the_key_move_a_master_or_a_backup(data: bytes, ttl: int) -> None:
     for machine in (master(), backup()):
         before = machine.state
-        assert machine.receive(Packet(data=data, ttl=ttl, source=PEER), 0.1) == ()
+        actions = machine.receive(Packet(data=data, ttl=ttl, source=PEER), 0.1)
+        assert only(Sighted, actions) == list(actions)
         assert machine.state is before
 
 
@@ -279,6 +371,9 @@ messages = st.one_of(
     st.builds(Withdraw, why=st.just("fenced is gone")),
     st.builds(Stalled, gap_s=st.just(2.0)),
     st.builds(advert, st.integers(1, 4), st.floats(0, 50)),
+    st.builds(advert, st.integers(1, 4), st.floats(0, 50), advbase=st.just(255), advskew=st.just(255)),
+    st.builds(Contended, mac=st.just("02:00:00:00:00:09"), how=st.just("an ARP reply")),
+    st.builds(Condition, node=st.just("A"), demoted=st.booleans(), refused=st.booleans()),
     st.just(Tick()),
 )
 
@@ -304,7 +399,8 @@ def test_whatever_happens_a_paired_vip_is_held_only_by_grant_and_no_lease_is_ren
             elif isinstance(action, DropVip):
                 held = False
             elif isinstance(action, SendAdvert):
-                assert machine.state is State.MASTER
+                # Whoever is no longer master says one thing more: that it leaves.
+                assert machine.state is State.MASTER or (before is State.MASTER and action.data[5] == FAREWELL)
                 counters.append(int.from_bytes(action.data[8:16]))
         assert held == (machine.state is State.MASTER)
         if machine.state is State.MASTER and before is not State.MASTER:

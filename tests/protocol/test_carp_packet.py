@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewared.protocol.carp_packet import SIZE, Fault, Frame, Secret, checksum, decode, encode, vhid_of
+from middlewared.protocol.carp_packet import SIZE, Fault, Frame, Secret, checksum, decode, encode, router_of, vhid_of
 
 SECRET = Secret(vhid=1, key=b"secret", addresses=("192.0.2.10",))
 
@@ -95,7 +95,7 @@ def test_advskew_is_outside_the_hmac_as_carp_defines_it() -> None:
 def test_the_order_in_which_addresses_are_named_does_not_matter() -> None:
     one = Secret(vhid=1, key=b"k", addresses=("2001:db8::1", "192.0.2.10", "10.0.0.9"))
     two = Secret(vhid=1, key=b"k", addresses=("10.0.0.9", "2001:db8::1", "192.0.2.10"))
-    assert one.digest(5) == two.digest(5)
+    assert one.digest(bytes(8)) == two.digest(bytes(8))
 
 
 def test_a_key_that_is_too_long_is_refused() -> None:
@@ -105,6 +105,27 @@ def test_a_key_that_is_too_long_is_refused() -> None:
 
 def test_the_interval_is_advbase_and_advskew() -> None:
     assert Frame(vhid=1, advbase=1, advskew=128, counter=0).interval_s == 1.5
+
+
+@pytest.mark.parametrize(
+    ("data", "router"),
+    [
+        (altered(), (1, "CARP")),
+        (altered(at35=0), (1, "CARP")),
+        (bytes.fromhex("2109640100010000 c0000201") + bytes(8), (9, "VRRP")),  # version 2, one address
+        (bytes.fromhex("3109640200640000 c0000201 c0000202"), (9, "VRRP")),  # version 3, two
+        (bytes.fromhex("3109640100640000") + bytes(16), (9, "VRRP")),  # version 3, one of IPv6
+        (bytes.fromhex("3109640000640000 c0000201"), None),
+        (bytes.fromhex("3209640100640000 c0000201"), None),
+        (bytes(36), None),
+        (b"\x31\x09", None),
+    ],
+)
+def test_a_router_is_known_by_the_form_of_its_adverts_whatever_its_key(
+    data: bytes, router: tuple[int, str] | None
+) -> None:
+    assert router_of(data, 255) == router
+    assert router_of(data, 254) is None
 
 
 def test_the_vhid_of_a_short_frame_is_not_known() -> None:

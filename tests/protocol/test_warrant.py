@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from middlewared.protocol.carp import Grant, Revoke, Withdraw
+from middlewared.protocol.carp_messages import Grant, Revoke, Withdraw
 from middlewared.protocol.hub import Role, Standing
 from middlewared.protocol.warrant import Warrant
 
