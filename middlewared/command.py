@@ -14,7 +14,7 @@ PAIR_TIMEOUT_S = 30.0
 
 
 def main() -> None:
-    """Entry point. Exit status 0: done; 1: not done, one line on stderr says why; 2: bad usage."""
+    """Entry point. Exit status 0: done; 1: not done, stderr says why; 2: bad usage."""
     args = _parser().parse_args()
     try:
         sys.exit(args.run(args))
@@ -22,7 +22,8 @@ def main() -> None:
         for field, message, _ in e.problems:
             print(f"middlewared: {field}: {message}", file=sys.stderr)
     except (MiddlewareError, OSError) as e:
-        print(f"middlewared: {e.reason if isinstance(e, CallFailed) else e}", file=sys.stderr)
+        for line in (e.reason if isinstance(e, CallFailed) else str(e)).splitlines():
+            print(f"middlewared: {line}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -1,6 +1,7 @@
 """The boot file: what a controller must know before it can read its own configuration.
 
-TOML, read once at start by each of the three processes. Everything else is configuration and lives in the log.
+TOML, read once at start by each of the three processes. Everything else is configuration and lives in the log. What the
+fields must be to each other stands in boot_rules.py; docs/boot-file.md explains each.
 
     node = "A"                          # this controller's slot in the chassis
     data_dir = "/var/lib/middlewared"   # log.db, state.db, keys, quarantine
@@ -11,6 +12,7 @@ TOML, read once at start by each of the three processes. Everything else is conf
     interface = "il0"
     address = "169.254.10.1"
     peer = "169.254.10.2"
+    prefix = 24                         # both addresses lie in one network
     port = 6000                         # TCP: the log; UDP: heartbeats
 
     [voters]                            # the shared disks; 3 or 5 paths of one backend
@@ -35,14 +37,16 @@ TOML, read once at start by each of the three processes. Everything else is conf
 from __future__ import annotations
 
 import tomllib
-from ipaddress import ip_address
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
+from middlewared.boot_rules import Fault, faults_in, parse_listen, shown
 from middlewared.kernel.errors import BadBootFile
 from middlewared.kernel.facts import Node, other
+from middlewared.protocol.params import problems
 
 DEFAULT_PATH = Path("/etc/middlewared.toml")
 
@@ -53,7 +57,9 @@ class Interlink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     interface: str
     address: str
     peer: str
+    prefix: int = 24
     port: int = 6000
+    """TCP and UDP; the one after it is the pairing's."""
 
 
 class Voters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,7 +90,7 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Intervals and windows. Each relation that `BootFile.validate` holds is what keeps two owners apart."""
+    """Intervals and windows. Their relations (boot_rules.py) are what keeps two owners apart."""
 
     settle_s: float = 20.0
     """Boot: how long the peer may stay unheard before this controller claims alone."""
@@ -123,8 +129,10 @@ class BootFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def listen_address(self) -> tuple[str, int]:
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+        listens = parse_listen(self.listen)
+        if listens is None:
+            raise BadBootFile(f"listen: {self.listen!r} is not ADDRESS:PORT")
+        return listens
 
     @property
     def fenced_socket(self) -> str:
@@ -135,80 +143,55 @@ class BootFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return f"{self.run_dir}/middlewared.sock"
 
     def validate(self) -> None:
-        """Raise BadBootFile, naming the field, unless the fields fit each other."""
-        _check_listen(self.listen)
-        if self.interlink is not None:
-            _check_interlink(self.interlink)
-        if self.voters is not None and len(self.voters.paths) not in (3, 5):
-            raise BadBootFile(f"voters.paths: 3 or 5 shared disks are needed, not {len(self.voters.paths)}")
-        if self.voters is not None and len(set(self.voters.paths)) != len(self.voters.paths):
-            raise BadBootFile("voters.paths: a disk that is named twice would vote twice")
-        if self.voters is not None and set(self.voters.paths) & set(self.voters.others):
-            raise BadBootFile("voters.others: a disk that is named in paths as well")
-        if self.voters is not None and self.interlink is None:
-            raise BadBootFile("voters: shared disks without an [interlink]")
-        for socket in (self.fenced_socket, self.api_socket):
-            if len(socket.encode()) > 107:
-                raise BadBootFile(f"run_dir: {socket} is longer than the 107 bytes that a socket's name may have")
-        if self.storage.free_floor_mib < 1:
-            raise BadBootFile("storage.free_floor_mib: must be at least 1: the databases need room to be opened")
-        _check_timing(self.timing)
-
-
-def _check_listen(listen: str) -> None:
-    host, colon, port = listen.rpartition(":")
-    try:
-        if not colon or not 0 < int(port) < 65536:
-            raise ValueError(listen)
-        ip_address(host.strip("[]"))
-    except ValueError:
-        raise BadBootFile(f"listen: {listen!r} is not ADDRESS:PORT") from None
-
-
-def _check_interlink(interlink: Interlink) -> None:
-    for field, address in (("address", interlink.address), ("peer", interlink.peer)):
-        try:
-            ip_address(address)
-        except ValueError:
-            raise BadBootFile(f"interlink.{field}: {address!r} is not an IP address") from None
-    if interlink.address == interlink.peer:
-        raise BadBootFile("interlink.peer: is this controller's own address")
-    if not 0 < interlink.port < 65536:
-        raise BadBootFile(f"interlink.port: {interlink.port} is not a port")
-
-
-def _check_timing(t: Timing) -> None:
-    rules = (
-        (t.heartbeat_ms > 0, "timing.heartbeat_ms: must be more than 0"),
-        (t.advert_ms > 0, "timing.advert_ms: must be more than 0"),
-        (t.disk_ms > 0, "timing.disk_ms: must be more than 0"),
-        (0 < t.renew_s < t.stall_s, "timing.stall_s: must be more than renew_s"),
-        (t.stall_s + t.renew_s <= t.lease_s, "timing.lease_s: must be at least stall_s + renew_s"),
-        (t.held_s >= t.lease_s + t.renew_s, "timing.held_s: must be at least lease_s + renew_s"),
-        (t.heartbeat_dead_ms >= 3 * t.heartbeat_ms, "timing.heartbeat_dead_ms: at least 3 x heartbeat_ms"),
-        (t.disk_dead_ms >= 2.5 * t.disk_ms, "timing.disk_dead_ms: must be at least 2.5 x disk_ms"),
-        (t.advert_dead_count >= 3, "timing.advert_dead_count: must be at least 3"),
-        (
-            t.settle_s * 1000 > t.advert_dead_count * t.advert_ms + t.disk_dead_ms,
-            "timing.settle_s: must be longer than it takes to notice a silent peer",
-        ),
-    )
-    for holds, sentence in rules:
-        if not holds:
-            raise BadBootFile(sentence)
+        """Raise BadBootFile with every fault, unless the fields fit each other."""
+        if faults := faults_in(flat(msgspec.to_builtins(self))):
+            raise BadBootFile(*map(str, faults))
 
 
 def load(path: Path) -> BootFile:
-    """Read and check the boot file. Raises BadBootFile with one clear sentence."""
+    """Read and check the boot file. Raises BadBootFile with every fault, each a line that begins with the file."""
+    read = parse(path)
+    if faults := check(read):
+        raise BadBootFile(*(f"{path}: {fault}" for fault in faults))
+    return msgspec.convert(read, BootFile, strict=True)
+
+
+def parse(path: Path) -> dict[str, object]:
+    """The file as TOML has it. Raises BadBootFile where it cannot be read or is no TOML."""
     try:
-        boot = msgspec.convert(tomllib.loads(path.read_text()), BootFile, strict=True)
-        boot.validate()
+        return tomllib.loads(path.read_text())
     except OSError as e:
         raise BadBootFile(f"{path}: {e.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise BadBootFile(f"{path}: {e}") from None
-    except msgspec.ValidationError as e:
-        raise BadBootFile(f"{path}: {e}") from None
-    except BadBootFile as e:
-        raise BadBootFile(f"{path}: {e}") from None
-    return boot
+
+
+def check(read: Mapping[str, object]) -> list[Fault]:
+    """Every fault of a parsed file: of each field alone first, then of what the fields are to each other."""
+    values = flat(read)
+    alone = ((place.removeprefix("."), sentence) for place, sentence, _ in problems(read, BootFile, ""))
+    faults = [Fault(field=f, value=shown(values[f]) if f in values else "", relation=said) for f, said in alone]
+    told = {fault.field for fault in faults}
+    return faults + [fault for fault in faults_in(values) if fault.field not in told]
+
+
+def flat(read: Mapping[str, object]) -> dict[str, object]:
+    """Every field by its full name, as it stands in the file or by default; True for each section that is there."""
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(BootFile):
+        value = read.get(field.name, field.default)
+        section = _section(field.type)
+        if section is None:
+            values[field.name] = value
+        elif value is not None:
+            given = value if isinstance(value, Mapping) else {}
+            values[field.name] = True if isinstance(value, Mapping | section) else value
+            values.update(
+                {f"{field.name}.{p.name}": given.get(p.name, p.default) for p in msgspec.structs.fields(section)}
+            )
+    return {name: value for name, value in values.items() if value is not msgspec.NODEFAULT and value is not None}
+
+
+def _section(type_: Any) -> type[msgspec.Struct] | None:
+    candidates = (t for t in (type_, *get_args(type_)) if isinstance(t, type) and issubclass(t, msgspec.Struct))
+    return next(candidates, None)

@@ -1,6 +1,7 @@
-"""`middlewared config save`: a backup of the configuration, while the daemon runs or not.
+"""`middlewared config`: a backup of the configuration, and a look at the boot file; while the daemon runs or not.
 
-Exit status: 0 saved, 1 the files are damaged, 2 it could not be written; the reason is one line on stderr.
+Exit status of `save`: 0 saved, 1 the files are damaged, 2 it could not be written; the reason is one line on stderr.
+Exit status of `check`: 0 the boot file is good, 1 it is not, each fault a line on stderr, 2 it cannot be read.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 import msgspec
 
 from middlewared import __version__, config
+from middlewared.boot_rules import shown
 from middlewared.config import BootFile
-from middlewared.kernel.errors import LogDamaged, MiddlewareError
+from middlewared.kernel.errors import BadBootFile, LogDamaged, MiddlewareError
 
 STEPS = 200
 
@@ -28,6 +30,12 @@ def add_parsers(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     save.add_argument("--data", type=Path, metavar="DIR", help="the data directory (default: from the boot file)")
     save.add_argument("--node", choices=("A", "B"), default="A", help="whose it is, where --data is given")
     save.set_defaults(run=_save)
+    about = "say all that is wrong with the boot file: of each field, and of what the fields are to each other"
+    check = command.add_parser("check", help=about, description=about)
+    check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the boot file of this controller")
+    check.add_argument("--all", action="store_true", help="print every field with the value that is in force")
+    check.add_argument("--json", action="store_true", help="one object: {file, faults: [...], values: {...}}")
+    check.set_defaults(run=_check)
 
 
 def _save(args: argparse.Namespace) -> int:
@@ -62,3 +70,37 @@ def _save(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(f"{made.path}: seq {made.seq}, {made.size} bytes, sha256 {made.sha256}\n")
     return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    file: Path = args.file or args.config
+    try:
+        read = config.parse(file)
+    except BadBootFile as e:
+        sys.stderr.write(f"{e}\n")
+        return 2
+    faults, values = config.check(read), config.flat(read)
+    if args.json:
+        sys.stdout.buffer.write(msgspec.json.encode({"file": str(file), "faults": faults, "values": values}) + b"\n")
+        return 1 if faults else 0
+    if args.all:
+        sys.stdout.write(_in_force(read, values))
+    sys.stderr.writelines(f"{file}: {fault}\n" for fault in faults)
+    if not faults and not args.all:
+        sys.stdout.write(f"{file}: good\n")
+    return 1 if faults else 0
+
+
+def _in_force(read: dict[str, object], values: dict[str, object]) -> str:
+    """Every field as a boot file would have it, with a note where nobody wrote it."""
+
+    def line(field: str) -> str:
+        section, _, name = field.rpartition(".")
+        given = read.get(section) if section else read
+        return f"{name} = {shown(values[field])}" + ("" if isinstance(given, dict) and name in given else "  # default")
+
+    sections = list(dict.fromkeys(field.partition(".")[0] for field in values if "." in field))
+    lines = [line(field) for field in values if "." not in field and field not in sections]
+    for section in sections:
+        lines += ["", f"[{section}]", *(line(field) for field in values if field.startswith(f"{section}."))]
+    return "\n".join(lines) + "\n"

@@ -309,8 +309,9 @@ def process(directory: Path, listen: str) -> subprocess.Popen[bytes]:
         if os.environ.get("CI") == "true":
             pytest.fail(NEEDS_ROOT)
         pytest.skip(NEEDS_ROOT)
+    (directory / "run").mkdir()
     file = directory / "boot.toml"
-    file.write_text(f'node = "A"\ndata_dir = "{directory}/data"\nrun_dir = "{directory}"\nlisten = "{listen}"\n')
+    file.write_text(f'node = "A"\ndata_dir = "{directory}/data"\nrun_dir = "{directory}/run"\nlisten = "{listen}"\n')
     program = "from middlewared.command import main; main()"
     argv = [sys.executable, "-c", program, "serve", "--config", str(file)]
     return subprocess.Popen(["unshare", "--net", "--uts", "--mount", *argv], stderr=subprocess.PIPE)
@@ -319,7 +320,7 @@ def process(directory: Path, listen: str) -> subprocess.Popen[bytes]:
 async def test_it_serves_on_its_socket_without_fenced_and_ends_in_good_order(tmp_path: Path) -> None:
     started = process(tmp_path, "127.0.0.1:80")
     try:
-        socket = tmp_path / "middlewared.sock"
+        socket = tmp_path / "run/middlewared.sock"
         await until(lambda: socket.exists() or started.poll() is not None)
         async with Client(f"ws+unix://{socket}", patience_s=5.0) as client:
             assert await client.call("core.ping") == "pong"

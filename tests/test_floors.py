@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-PURE = {"kernel", "protocol", "plugin", "log_format", "ports", "plugins", "sim"}
+PURE = {"kernel", "protocol", "plugin", "log_format", "ports", "plugins", "sim", "boot_rules"}
 BANNED = {
     "asyncio",
     "datetime",
@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "log_format": {"kernel", "plugin", "log_format"},
     "plugins": {"kernel", "ports", "plugin", "log_format", "plugins"},
     "effects": {"kernel", "ports", "plugin", "plugins", "effects"},
-    "config": {"kernel", "config"},
+    "boot_rules": {"boot_rules"},
+    "config": {"kernel", "protocol", "boot_rules", "config"},
     "store": {"kernel", "plugin", "ports", "store", "migrations"},
     "migrations": {"kernel", "store", "migrations", "plugins"},
     "engine": {"kernel", "protocol", "plugin", "log_format", "ports", "store", "engine", "config"},
@@ -58,7 +59,7 @@ MAY_IMPORT = {
     "lab": {"kernel", "protocol", "ports", "config", "shell", "client", "lab"},
     # The composition roots know everything but the lab.
     "daemon": {"kernel", "protocol", "plugin", "log_format", "ports", "config", "store", "engine", "shell", "daemon"},
-    "config_command": {"kernel", "config", "store", "engine", "shell", "config_command"},
+    "config_command": {"kernel", "boot_rules", "config", "store", "engine", "shell", "config_command"},
     "log_command": {"kernel", "config", "store", "engine", "repair_command", "log_command"},
     "repair_command": {"kernel", "config", "store", "shell", "repair_command"},
     "command": {"kernel", "protocol", "plugin", "ports", "config", "store", "engine", "shell", "daemon", "client"}

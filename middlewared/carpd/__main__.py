@@ -36,7 +36,7 @@ def main() -> None:
         made = _plain(arguments) if arguments.plain else _paired(arguments.config)
         asyncio.run(_serve(made))
     except (MiddlewareError, OSError) as e:
-        sys.exit(f"middlewared-carpd: {e}")
+        sys.exit("\n".join(f"middlewared-carpd: {line}" for line in str(e).splitlines()))
 
 
 def _parse() -> argparse.Namespace:

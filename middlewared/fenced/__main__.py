@@ -75,7 +75,7 @@ async def _run(boot: BootFile) -> None:
 
 
 def _refuse(why: str) -> int:
-    sys.stderr.write(f"middlewared-fenced: {why}\n")
+    sys.stderr.writelines(f"middlewared-fenced: {line}\n" for line in why.splitlines())
     return 1
 
 

@@ -159,7 +159,10 @@ class OutOfSpace(PortFailed):
 
 
 class BadBootFile(MiddlewareError):
-    """The boot file cannot be used; the message names the field and the reason."""
+    """The boot file cannot be used; the message names the fields and the reasons, one a line."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
 
 
 class BadPlugin(MiddlewareError):

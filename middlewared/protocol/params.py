@@ -11,7 +11,7 @@ object, the places in a list. A field that is not known is reported under its ow
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -123,13 +123,21 @@ def _fields(value: Mapping[str, object], struct: type[msgspec.Struct], path: str
     known = {f.encode_name for f in fields} | {struct.__struct_config__.tag_field}
     for name in value:
         if name not in known:
-            found += _problem(f"{path}.{name}", "there is no such field")
+            found += _problem(f"{path}.{name}", f"there is no such field{_nearest(name, known)}")
     for field in fields:
         if field.encode_name in value:
             found += problems(value[field.encode_name], field.type, f"{path}.{field.encode_name}")
         elif field.required:
             found += _problem(f"{path}.{field.encode_name}", "is required")
     return found
+
+
+def _nearest(name: str, known: Collection[str | None]) -> str:
+    """What a field that does not exist was meant to be, where that is easily told."""
+    from difflib import get_close_matches  # only who mistypes waits for it
+
+    near = get_close_matches(name, sorted(filter(None, known)), n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _struct_in(type_: Any) -> type[msgspec.Struct] | None:

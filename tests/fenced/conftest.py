@@ -30,6 +30,7 @@ HELD_S = 0.7
 REPORT_S = 0.03
 DISKS = 5
 """Of the shelf; the first ones vote."""
+FENCED = Path(__file__).with_name("short_lease.py")
 IN_MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 
 
@@ -92,7 +93,7 @@ class Controller:
 
     def start(self) -> None:
         log = (self.run_dir / "fenced.log").open("ab")
-        command = [sys.executable, "-m", "middlewared.fenced", "--config", str(self.config)]
+        command = [sys.executable, str(FENCED), "--config", str(self.config)]
         self.fenced = subprocess.Popen(command, stderr=log)
         log.close()
 

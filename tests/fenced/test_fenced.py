@@ -14,7 +14,7 @@ import pytest
 
 from middlewared.kernel.facts import PairRecord
 from middlewared.protocol import hub
-from tests.fenced.conftest import HELD_S, SETTLE_S, Controller, World, boottime, holds_for, until
+from tests.fenced.conftest import FENCED, HELD_S, SETTLE_S, Controller, World, boottime, holds_for, until
 
 
 def terms(controller: Controller) -> list[int]:
@@ -139,7 +139,7 @@ class TestACrash:
 
     async def test_a_second_fenced_of_the_same_controller_refuses_to_start(self, world: World) -> None:
         await world.boot()
-        command = [sys.executable, "-m", "middlewared.fenced", "--config", str(world.a.config)]
+        command = [sys.executable, str(FENCED), "--config", str(world.a.config)]
         second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=10, check=False)
         assert second.returncode == 1
         assert b"another fenced" in second.stderr

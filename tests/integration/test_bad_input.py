@@ -93,11 +93,12 @@ class Spare:
         self.pair = pair
         self.dir = pair.layout.machine("B") / "spare"
         self.data = self.dir / "data"
-        self.data.mkdir(parents=True)
+        for directory in (self.data, self.dir / "run"):
+            directory.mkdir(parents=True)
         self.boot = {
             "node": "B",
             "data_dir": str(self.data),
-            "run_dir": str(self.dir),
+            "run_dir": str(self.dir / "run"),
             "listen": "127.0.0.1:81",
         }
 
