@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from middlewared.kernel.audit import Event, Filter, Kept
 from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, PoolName, Vip
+from middlewared.kernel.pools import Dataset, Disk, Found, Health, Imported, Layout
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
 from middlewared.kernel.secret import KeyBundle, Sealed
 from middlewared.kernel.upkeep import LogCheck, Saved
@@ -194,4 +195,67 @@ class SecretStore(Protocol):
 
     async def drop(self, kid: str) -> None:
         """Forget a key that is not active: what it closed cannot be opened any more."""
+        ...
+
+
+class Disks(Protocol):
+    """The shared disks, as this controller sees them."""
+
+    async def list(self) -> Sequence[Disk]:
+        """Every disk that answers at this moment."""
+        ...
+
+
+class PoolStore(Protocol):
+    """ZFS on this controller. It imports nothing by itself, ever.
+
+    Everything raises PortFailed with what ZFS said. Whatever changes a pool is for the owner of the term only, and may
+    still happen after it failed, or was cancelled: ask again what is so.
+    """
+
+    async def imported(self) -> Sequence[Imported]: ...
+
+    async def found(self) -> Sequence[Found]:
+        """The pools on the shared disks that are not imported here."""
+        ...
+
+    async def import_pool(self, guid: str, *, force: bool = False) -> None:
+        """Import a pool and mount it below /mnt, and see that it is. force: also one that nobody exported.
+
+        Never force unless whoever had it cannot write the disks any more: ZFS tells a dead owner from none by nothing,
+        and both would go on to write it, until a scrub finds it destroyed.
+        """
+        ...
+
+    async def export_pool(self, name: str, *, force: bool = False) -> None:
+        """Unmount and export, and prove that it is gone. force: also from under those who have files open."""
+        ...
+
+    async def create(self, name: str, layout: Layout, *, force: bool = False) -> str:
+        """Make a pool, imported, mounted at /mnt/NAME. Returns its guid. force: over what the disks hold."""
+        ...
+
+    async def destroy(self, name: str) -> None:
+        """Destroy an imported pool with everything in it."""
+        ...
+
+    async def health(self, name: str) -> Health: ...
+
+    async def scrub(self, name: str, *, stop: bool = False) -> None:
+        """Start a scrub, from the beginning, or stop the one that runs."""
+        ...
+
+    async def datasets(self, pool: str) -> Sequence[Dataset]:
+        """The pool's own dataset first, then those below it."""
+        ...
+
+    async def create_dataset(self, id: str, properties: Mapping[str, str]) -> None:  # noqa: A002
+        ...
+
+    async def set_dataset(self, id: str, properties: Mapping[str, str | None]) -> None:  # noqa: A002
+        """None: inherit it again."""
+        ...
+
+    async def destroy_dataset(self, id: str, *, recursive: bool = False) -> None:  # noqa: A002
+        """recursive: with what is below it, and its snapshots."""
         ...

@@ -1,0 +1,54 @@
+"""The shared disks as a controller finds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from middlewared.lab import loops
+from middlewared.shell.disks import BlockDisks, serial_in
+
+
+async def test_a_directory_that_is_not_there_holds_no_disks(tmp_path: Path) -> None:
+    assert await BlockDisks(tmp_path / "none").list() == ()
+
+
+async def test_files_and_broken_links_and_partitions_are_no_disks(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("x")
+    (tmp_path / "gone").symlink_to("/dev/none-such")
+    (tmp_path / "wwn-1-part1").symlink_to("/dev/null")
+    assert await BlockDisks(tmp_path).list() == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "serial"),
+    [
+        ("device/vpd_pg80", b"\0\x80\0\x0aZC1A0001  ", "ZC1A0001"),
+        ("device/serial", b"S4EVNX0R\n", "S4EVNX0R"),
+        ("serial", b"vol-7", "vol-7"),
+        ("size", b"1024", ""),
+    ],
+)
+def test_the_kernel_tells_a_serial_number_in_one_of_three_places(
+    tmp_path: Path, file: str, content: bytes, serial: str
+) -> None:
+    place = tmp_path / file
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(content)
+    assert serial_in(tmp_path) == serial
+
+
+@pytest.mark.root
+async def test_a_disk_is_told_once_with_its_size_and_serial_by_whatever_names_it_has(tmp_path: Path) -> None:
+    image = tmp_path / "disk0.img"
+    loops.make_image(image)
+    port = loops.Loop(image, "SHELF-0")
+    try:
+        for name in ("a", "bb"):
+            (tmp_path / name).symlink_to(port.path)
+        (disk,) = await BlockDisks(tmp_path).list()
+    finally:
+        port.close()
+    assert (disk.name, disk.path) == (port.path.name, str(tmp_path / "a"))
+    assert (disk.serial, disk.size) == ("SHELF-0", loops.DISK_BYTES)
