@@ -134,6 +134,8 @@ class ThisController:
             apply_blocked=self._state.blocked,
             no_room=self._replicator.no_room(),
             log_damaged=str(damage) if (damage := self._replicator.damage) is not None else None,
+            ended=standing.ended.why if standing is not None and standing.ended is not None else None,
+            ended_often=standing is not None and standing.held,
             disks_ok=sum(voter.reachable for voter in standing.voters) if standing is not None else 0,
             disks_total=self._build.voters,
             active_urls=self._tenure.active_urls(),

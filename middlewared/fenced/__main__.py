@@ -66,7 +66,8 @@ async def _run(boot: BootFile) -> None:
 
     voters = disks(boot.voters.paths if boot.voters is not None else ())
     others = disks(boot.voters.others if boot.voters is not None else ())
-    fenced = Fenced(boot, voters, SystemClock(), harden(PRIORITY), of_this_host(boot, others))
+    clock = SystemClock()
+    fenced = Fenced(boot, voters, clock, harden(PRIORITY), of_this_host(boot, others, clock))
     task = asyncio.ensure_future(fenced.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)

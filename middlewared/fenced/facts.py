@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from middlewared.config import BootFile, Timing
 from middlewared.fenced.disks import Disks
+from middlewared.fenced.ended import Ends
 from middlewared.fenced.memory import Memory
 from middlewared.fenced.serving import Serving
 from middlewared.kernel.facts import PairRecord, other
@@ -36,7 +37,7 @@ def windows_of(timing: Timing) -> Windows:
 class Facts:
     """Everything that one fenced knows beside what the disks say."""
 
-    def __init__(self, boot: BootFile, memory: Memory, now: float) -> None:
+    def __init__(self, boot: BootFile, memory: Memory, ends: Ends, now: float) -> None:
         self.node = boot.node
         self.windows = windows_of(boot.timing)
         self.boot_id = memory.boot_id
@@ -55,7 +56,8 @@ class Facts:
         self.serving = Serving(
             serves=memory.serves, pools=memory.pools, failed=memory.failed, failed_at=memory.failed_at
         )
-        self.ended_often = False
+        self.ended = ends.before(memory.boot_id)
+        self.ended_often = ends.often
         self._moves = memory.moves
         self._last_owner = memory.last_owner
         self.awake_since = now

@@ -13,14 +13,13 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine
 
-import msgspec
-
 from middlewared.config import BootFile
 from middlewared.fenced.disks import Disks, later
 from middlewared.fenced.facts import Facts
 from middlewared.fenced.fencing import Fencing
 from middlewared.fenced.outside import Client, Surroundings
 from middlewared.fenced.polling import Polling
+from middlewared.fenced.recording import Recording
 from middlewared.fenced.standing import news, standing_of
 from middlewared.kernel.facts import PairRecord
 from middlewared.kernel.register import Silent
@@ -57,13 +56,13 @@ class Fenced:
         now = clock.boottime()
         self._outside = outside
         self._note = outside.note
-        self._facts = Facts(boot, outside.recall(now), now)
+        self._facts = Facts(boot, outside.recall(now), outside.ends, now)
         self._remembered = self._facts.memory()
         self._disks = Disks(boot.node, voters, outside.others, clock, self._step)
+        self._recording = Recording(self._facts, self._disks, self._note)
         self._fencing = Fencing(has_power=outside.power is not None)
         self._server = outside.hub(self._on_message, self._on_gone)
         self._decision = Decision("START", Verdict.WAIT, "fenced starts")
-        self._serial = 0
         self._carp: hub.Carp | None = None
         self._vips_down = asyncio.Event()
         self._vips_down.set()
@@ -275,34 +274,19 @@ class Fenced:
         facts.owns, facts.term, facts.owned_term = True, term, term
         facts.begins = facts.forced = False
         facts.resigned_at = None
-        self._serial = 1
         self._disks.start_owning(term, now)
         self._note("own", was=facts.role, term=term, rule=decision.rule, why=decision.why)
-        facts.record = None
-        if record is not None:
-            facts.record = msgspec.structs.replace(record, owner=facts.node, term=term, serial=self._serial)
-            self._start(self._carry_record_over(facts.record))
+        if (carried := self._recording.begin(term, record)) is not None:
+            self._start(self._recording.carry_over(carried))
+        if facts.ended_often and decision.rule == "FORCED":
+            facts.ended_often = False
+            self._outside.pardon()
         facts.role, facts.role_since, self._decision = "OWNER", now, decision
         self._ask_disks(now)
         self._step()
 
-    async def _carry_record_over(self, record: PairRecord) -> None:
-        """Write the record in the new term; middlewared's own writes come after it, in order."""
-        why = await self._disks.write_record(record)
-        if why is not None and self._disks.voters:
-            self._note("record-not-written", term=record.term, why=why)
-
     async def _write(self, client: Client, id_: int, record: PairRecord) -> None:
-        """middlewared's record; granted by a majority of the disks, in our term only."""
-        facts = self._facts
-        if not facts.owns or record.term != facts.term or record.owner != facts.node:
-            why: str | None = f"this controller does not own term {record.term}"
-        else:
-            self._serial += 1
-            record = msgspec.structs.replace(record, serial=self._serial)
-            why = await self._disks.write_record(record)
-            if why is None:
-                facts.record = later(facts.record, record)
+        why = await self._recording.write(record)
         client.send(hub.Written(id=id_, ok=why is None, why=why or ""))
         self._step()
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from middlewared.config import BootFile
+from middlewared.fenced.ended import NO_ENDS, Ends, EndsFile, end_by
 from middlewared.fenced.hub_server import HubServer
 from middlewared.fenced.memory import Memory, recall, remember
-from middlewared.ports import Power, Reservation
+from middlewared.ports import Clock, Power, Reservation
 from middlewared.protocol import hub
 from middlewared.shell.boot_id import this_boot
 from middlewared.shell.journal import Journal
@@ -52,7 +54,8 @@ class Surroundings:
 
     recall: what is remembered of this boot, at `now`. remember: raises OSError. draw: a number between two, by chance.
     note: one line for people. end: ends this controller at once, for the reason that is given. others: the shared disks
-    that do not vote. power: of the other controller; None: there is no way to it.
+    that do not vote. power: of the other controller; None: there is no way to it. ends: of this controller, as known
+    when fenced starts. pardon: they count no more.
     """
 
     hub: Callable[[OnMessage, OnGone], Hub]
@@ -63,17 +66,28 @@ class Surroundings:
     end: Callable[[str], None]
     others: tuple[Reservation, ...] = ()
     power: Power | None = None
+    ends: Ends = NO_ENDS
+    pardon: Callable[[], None] = lambda: None
 
 
-def of_this_host(boot: BootFile, others: tuple[Reservation, ...]) -> Surroundings:
+def of_this_host(boot: BootFile, others: tuple[Reservation, ...], clock: Clock) -> Surroundings:
     file = Path(boot.run_dir) / "fenced.state"
+    note = Journal("fenced").note
+    ends = EndsFile(Path(boot.data_dir) / "ended.json", this_boot(), clock, note)
+
+    def end(why: str) -> None:
+        ends.add(why)
+        end_by((partial(reboot, boot.fence.reboot), partial(reboot, "init"), partial(reboot, "sysrq")), why)
+
     return Surroundings(
         hub=lambda on_message, on_gone: HubServer(boot.fenced_socket, on_message=on_message, on_gone=on_gone),
         recall=lambda now: recall(file, this_boot(), now),
         remember=lambda memory: remember(file, memory),
         draw=random.uniform,
-        note=Journal("fenced").note,
-        end=lambda why: reboot(boot.fence.reboot),
+        note=note,
+        end=end,
         others=others,
         power=LabPower(boot.power.path) if boot.power is not None else None,
+        ends=ends.ends,
+        pardon=ends.pardon,
     )

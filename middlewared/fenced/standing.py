@@ -38,6 +38,7 @@ def standing_of(
         held=facts.ended_often,
         flapping=situation.flapping,
         fencing=fencing.result(disks.held(facts.term)) if facts.owns else None,
+        ended=None if facts.ended is None else hub.Ended(wall_ns=facts.ended.wall_ns, why=facts.ended.why),
     )
 
 

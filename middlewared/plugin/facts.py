@@ -35,6 +35,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     were last found equal. state_differs: the last difference that was found in this controller's state, until both are
     found equal at a later seq. no_room: why this controller's disk takes no more configuration, None while it does.
     log_damaged: the file, seq and fault of a record that could not be read for the peer, until it could.
+    ended: why this controller ended itself, where that led to this boot. ended_often: so often that it claims no more.
     disk_ok: the voters that this controller reaches, out of disks_total.
     """
 
@@ -68,6 +69,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     apply_blocked: str | None
     no_room: str | None
+    ended: str | None = None
+    ended_often: bool = False
     log_damaged: str | None
     disks_ok: int
     disks_total: int

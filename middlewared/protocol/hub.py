@@ -225,6 +225,13 @@ class Fencing(msgspec.Struct, frozen=True, kw_only=True):
     power: PowerOff | None = None
 
 
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """That this controller ended itself. wall_ns: when, for people."""
+
+    wall_ns: int
+    why: str
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     """Where this controller stands; sent at each change and on connecting.
 
@@ -236,7 +243,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     leaving: why the rules want this owner to hand over; middlewared exports the pools and then resigns.
     failed: why this controller could not do what it last took a term for, while that holds it back.
     disks_ok, held, flapping: as the peer is told of this controller (PeerWord).
-    fencing: of the peer, while owning.
+    fencing: of the peer, while owning. ended: what led to this boot, where this controller ended itself.
     """
 
     role: Role
@@ -260,6 +267,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     held: bool = False
     flapping: bool = False
     fencing: Fencing | None = None
+    ended: Ended | None = None
 
     @property
     def fenced(self) -> bool:

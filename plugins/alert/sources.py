@@ -76,6 +76,16 @@ def peer_unreachable(facts: ControllerFacts) -> str | None:
     return f"The other controller does not answer on the interlink{heard}"
 
 
+def ended(facts: ControllerFacts) -> str | None:
+    return f"This controller ended itself, and booted anew: {facts.ended}" if facts.ended is not None else None
+
+
+def ended_often(facts: ControllerFacts) -> str | None:
+    if not facts.ended_often:
+        return None
+    return "This controller ended itself three times in ten minutes: only failover.force_master lets it be active again"
+
+
 def peer_not_in_sync(facts: ControllerFacts) -> str | None:
     if facts.status != "MASTER" or not facts.peer_connected or len(facts.in_sync) > 1:
         return None
@@ -186,6 +196,18 @@ SOURCES = (
         level="WARNING",
         title="Somebody else advertises a VHID of this pair",
         holds=duplicate_vhid,
+    ),
+    AlertSource(
+        klass="ControllerEnded",
+        level="WARNING",
+        title="A controller ended itself",
+        holds=ended,
+    ),
+    AlertSource(
+        klass="EndedOften",
+        level="CRITICAL",
+        title="A controller ends itself again and again",
+        holds=ended_often,
     ),
     AlertSource(
         klass="EffectFailing",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from middlewared.config import BootFile
+from middlewared.fenced.ended import NO_ENDS
 from middlewared.fenced.facts import Facts
 from middlewared.fenced.memory import Memory
 from middlewared.protocol.hub import Heard, PeerWord
@@ -43,7 +44,7 @@ class Time:
 
 
 def fresh(memory: Memory | None = None) -> Time:
-    return Time(Facts(BOOT, memory or Memory(boot_id="a", booted_at=0.0), 10.0))
+    return Time(Facts(BOOT, memory or Memory(boot_id="a", booted_at=0.0), NO_ENDS, 10.0))
 
 
 def moves(facts: Facts) -> tuple[float, ...]:
