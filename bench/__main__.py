@@ -1,7 +1,8 @@
 """`python -m bench [NAME] [--runs N]`: measure, print a table, keep JSON in bench/out/.
 
-Without a name: all of them with small counts. vip, writes, restarts and api-writes need a lab, which is brought up and
-ended here; the others run on the loopback. postgres needs Debian's postgresql-15 (`make bench` installs it).
+Without a name: all of them with small counts. vip, writes, restarts, api-writes and carp-flood need a lab, which is
+brought up and ended here; the others run on the loopback. postgres needs Debian's postgresql-15 (`make bench` installs
+it).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import api_writes, log, million, postgres, report, restarts, vip, writes
+from bench import api_writes, carp_flood, log, million, postgres, report, restarts, vip, writes
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.lab.driver import Pair
 
@@ -23,6 +24,7 @@ ON_A_LAB: dict[str, tuple[Callable[[Pair, int], list[report.Figure]], int, int]]
     "vip": (vip.measure, 15, 3),
     "writes": (writes.measure, 1000, 200),
     "restarts": (restarts.measure, 20, 3),
+    "carp-flood": (carp_flood.measure, 1_000_000, 100_000),
     "api-writes": (api_writes.measure, 5000, 1000),
 }
 ALONE: dict[str, tuple[Callable[[int], list[report.Figure]], int, int]] = {

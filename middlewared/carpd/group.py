@@ -61,6 +61,8 @@ class CarpGroup:
     def receive(self, message: Message, now: float) -> bool:
         """Hand the machine a message and obey. True when fenced must be asked anew (the machine noticed a stall)."""
         actions = self.machine.receive(message, now)
+        if not actions:
+            return False
         for action in actions:
             self._perform(action, now)
         return any(isinstance(action, Report) and action.stalled for action in actions)

@@ -172,7 +172,8 @@ class Station:
                 continue
             group = self._groups.get(vhid_of(each.data) or 0)
             if group is not None and group.vip.interface == interface:
-                self._tell(group, each, now)
+                if group.receive(each, now):
+                    self._ask_anew(now)
             else:
                 self._foreign(each, interface, now)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol, TypeAlias
 
@@ -21,6 +21,8 @@ from middlewared.shell.links import Link, Links
 from middlewared.shell.neighbour_socket import NeighbourSocket
 
 _LOOK_AWAY_S = 0.005
+_FLOOD, _LOOK_AWAY_LONGER_S = 32, 0.02
+"""A batch of so many was a flood: the next may be larger, and comes at the price of one turn as well."""
 
 Heard: TypeAlias = Packet | Claim
 
@@ -32,7 +34,7 @@ class Ear(Protocol):
 
     def receivers(self) -> tuple[socket.socket, ...]: ...
 
-    def read(self, receiver: socket.socket) -> Iterator[Heard]: ...
+    def read(self, receiver: socket.socket) -> Iterable[Heard]: ...
 
     def discard(self) -> None: ...
 
@@ -146,23 +148,25 @@ class Wires:
 
     def _watch(self, ear: Ear, receiver: socket.socket) -> None:
         if ear in (self._carp.get(ear.link.name), self._neighbours.get(ear.link.name)):
-            asyncio.get_running_loop().add_reader(receiver, self._readable, ear, receiver)
+            asyncio.get_running_loop().add_reader(receiver.fileno(), self._readable, ear, receiver)
 
     def _readable(self, ear: Ear, receiver: socket.socket) -> None:
         """Read, and look away for a moment: a flood is then taken in batches, each at the price of one turn."""
         loop = asyncio.get_running_loop()
-        loop.remove_reader(receiver)
-        loop.call_later(_LOOK_AWAY_S, self._watch, ear, receiver)
-        self._on_readable(lambda: self._read(ear, receiver), ear.link.name)
+        loop.remove_reader(receiver.fileno())
+        found: list[Heard] = []
+        self._on_readable(lambda: self._read(ear, receiver, found), ear.link.name)
+        away_s = _LOOK_AWAY_LONGER_S if len(found) > _FLOOD else _LOOK_AWAY_S
+        loop.call_later(away_s, self._watch, ear, receiver)
 
-    def _read(self, ear: Ear, receiver: socket.socket) -> list[Heard]:
+    def _read(self, ear: Ear, receiver: socket.socket, found: list[Heard]) -> list[Heard]:
         try:
-            return list(ear.read(receiver))
+            found.extend(ear.read(receiver))
         except PortFailed as e:
             self._journal.note("lost", interface=ear.link.name, why=e)
-            return []
+        return found
 
     def _close(self, ear: Ear) -> None:
         for receiver in ear.receivers():
-            asyncio.get_running_loop().remove_reader(receiver)
+            asyncio.get_running_loop().remove_reader(receiver.fileno())
         ear.close()

@@ -39,7 +39,6 @@ from middlewared.protocol.carp_messages import (
 from middlewared.protocol.carp_packet import FAREWELL, Fault, Frame, Secret, decode, encode, router_of
 from middlewared.protocol.carp_table import PAIRED, PLAIN, Deed, Signal, State
 
-_OF_A_STRANGER = (Fault.VERSION, Fault.DIGEST)
 _SIGNAL_OF = {Rank.BETTER: Signal.BETTER, Rank.WORSE: Signal.WORSE, Rank.LEAVING: Signal.LEAVING}
 
 PROBE_AFTER_S, PROBE_EACH_S = 0.5, 2.0
@@ -63,7 +62,7 @@ class CarpMachine:
         self.heard_at: float | None = None
         self.rivals = 0
         self.conflicts = 0
-        self.rejected: Counter[str] = Counter()
+        self._rejected: Counter[Fault | Refusal] = Counter()
         paired = isinstance(election, PairedElection)
         self._table = PAIRED if paired else PLAIN
         self._dead_s = group.dead_count * (group.interval_s if paired else group.advbase)
@@ -84,10 +83,10 @@ class CarpMachine:
         if self.state is State.MASTER and now - self._renewed_at > self.group.stall_s:
             return self._signal(Signal.STALL, f"no renewal for {now - self._renewed_at:.2f} s", now)
         match message:
-            case Tick():
-                return self._tick(now)
             case Packet():
                 return self._packet(message, now)
+            case Tick():
+                return self._tick(now)
             case Grant():
                 return self._grant(message, now)
             case Revoke(term=term, why=why):
@@ -124,11 +123,11 @@ class CarpMachine:
             state=self.state.value,
             since=self.since,
             rivals=self.rivals,
-            rejected=self.rejected.total(),
+            rejected=self._rejected.total(),
             why=self.why,
             advskew=self.advskew,
             conflicts=self.conflicts,
-            rejected_by=dict(self.rejected),
+            rejected_by={str(reason): count for reason, count in self._rejected.items()},
         )
 
     @property
@@ -154,18 +153,21 @@ class CarpMachine:
     def _packet(self, packet: Packet, now: float) -> tuple[Action, ...]:
         frame = decode(packet.data, packet.ttl, self._secret)
         if isinstance(frame, Fault):
-            self.rejected[frame.value] += 1
-            return self._stranger(packet) if frame in _OF_A_STRANGER else ()
+            self._rejected[frame] += 1
+            return self._stranger(frame, packet)
         rank = self._election.judge(frame, packet.source, self.state is State.MASTER)
         if isinstance(rank, Refusal):
-            self.rejected[rank.value] += 1
+            self._rejected[rank] += 1
             return ()
         self.heard_at = now
         return self._signal(_SIGNAL_OF[rank], f"advert of {packet.source}, counter {frame.counter:#x}", now)
 
-    def _stranger(self, packet: Packet) -> tuple[Action, ...]:
-        router = router_of(packet.data, packet.ttl)
-        return (Sighted(packet.source, router[1]),) if router is not None and router[0] == self.group.vhid else ()
+    def _stranger(self, fault: Fault, packet: Packet) -> tuple[Action, ...]:
+        """A frame that is no advert of this group may be another router's."""
+        if fault is Fault.DIGEST:
+            return (Sighted(packet.source, "CARP"),)
+        router = router_of(packet.data, packet.ttl) if fault is Fault.VERSION else None
+        return (Sighted(packet.source, router[1]),) if router is not None else ()
 
     def _tick(self, now: float) -> tuple[Action, ...]:
         if self.state is State.MASTER:

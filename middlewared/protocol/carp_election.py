@@ -21,7 +21,7 @@ ucarp. There is no replay check: ucarp draws a new random counter for each adver
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, StrEnum
 from ipaddress import ip_address
 
 from middlewared.protocol.carp_packet import Frame
@@ -42,7 +42,7 @@ class Rank(Enum):
     """It says that it will not advertise again in time."""
 
 
-class Refusal(Enum):
+class Refusal(StrEnum):
     """Why an authentic frame is not believed."""
 
     REPLAY = "counter does not rise"

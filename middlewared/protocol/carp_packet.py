@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha1
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -48,7 +48,7 @@ _HEAD = struct.Struct("!BBBBBBH")
 _COUNTER = struct.Struct("!Q")
 
 
-class Fault(Enum):
+class Fault(StrEnum):
     """Why a frame is refused, in the order of the checks."""
 
     TRUNCATED = "truncated"

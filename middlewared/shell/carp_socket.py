@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.protocol.carp_messages import Packet
@@ -21,9 +20,12 @@ from middlewared.shell.links import Link
 
 _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 51, 52
 _SIZE = 2048
-_AT_ONCE = 256
+_IP4_HEADER = 20
+_AT_ONCE = 1024
 _DISCARD_ROUNDS = 16
-_RECEIVE_BUFFER = 256 * 1024
+_SO_RCVBUFFORCE = 33
+_RECEIVE_BUFFER = 1024 * 1024
+"""A small frame takes 768 bytes of it: some 1300 wait here, which a flood of 10 000 a second fills in 0.13 s."""
 
 # A link that is down or going away: the next advert is due in 0.1 s, and carrier is reported by other means.
 _NOT_NOW = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV, errno.ENOBUFS, errno.EAGAIN)
@@ -67,28 +69,26 @@ class CarpSocket:
             if e.errno not in _NOT_NOW:
                 raise PortFailed(f"sending on {self.link.name}", e.strerror or str(e)) from None
 
-    def read(self, receiver: socket.socket) -> Iterator[Packet]:
+    def read(self, receiver: socket.socket) -> list[Packet]:
         """What waits there, at most a few hundred at once, so that a flood cannot keep the loop from its duties."""
-        for _ in range(_AT_ONCE):
-            try:
-                data, ancillary, _, address = receiver.recvmsg(_SIZE, 64)
-            except BlockingIOError:
-                return
-            except OSError as e:
-                if e.errno not in _NOT_NOW:
-                    raise PortFailed(f"reading CARP on {self.link.name}", e.strerror or str(e)) from None
-                return
-            packet = (
-                _packet_4(data, address) if receiver.family == socket.AF_INET else _packet_6(data, ancillary, address)
-            )
-            if packet is not None:
-                yield packet
+        found: list[Packet] = []
+        try:
+            if receiver is self._in[0]:
+                _receive_4(receiver, found)
+            else:
+                _receive_6(receiver, found)
+        except BlockingIOError:
+            pass
+        except OSError as e:
+            if e.errno not in _NOT_NOW:
+                raise PortFailed(f"reading CARP on {self.link.name}", e.strerror or str(e)) from None
+        return found
 
     def discard(self) -> None:
         """Throw away all that waits; after a flood at most a few thousand frames."""
         for receiver in self._in:
             for _ in range(_DISCARD_ROUNDS):
-                if not list(self.read(receiver)):
+                if not self.read(receiver):
                     break
 
 
@@ -122,26 +122,27 @@ def _raw(family: socket.AddressFamily, link: Link) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, PROTOCOL)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.name.encode() + b"\0")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def _packet_4(data: bytes, address: tuple[str, int]) -> Packet | None:
-    """An IPv4 raw socket gives the IP header, too."""
-    if len(data) < 20:
-        return None
-    return Packet(data=data[(data[0] & 0x0F) * 4 :], ttl=data[8], source=address[0])
+def _receive_4(receiver: socket.socket, found: list[Packet]) -> None:
+    """An IPv4 raw socket gives the IP header, too. Each line here is paid ten thousand times a second in a flood."""
+    receive, name = receiver.recv, socket.inet_ntoa
+    for _ in range(_AT_ONCE):
+        data = receive(_SIZE)
+        if len(data) >= _IP4_HEADER:
+            found.append(Packet(data=data[(data[0] & 0x0F) * 4 :], ttl=data[8], source=name(data[12:16])))
 
 
-def _packet_6(
-    data: bytes, ancillary: list[tuple[int, int, bytes]], address: tuple[str, int, int, int]
-) -> Packet | None:
+def _receive_6(receiver: socket.socket, found: list[Packet]) -> None:
     """An IPv6 raw socket gives the payload, and the hop limit beside it."""
-    for level, kind, value in ancillary:
-        if level == socket.IPPROTO_IPV6 and kind == _IPV6_HOPLIMIT:
-            (hop_limit,) = struct.unpack("=i", value[:4])
-            return Packet(data=data, ttl=hop_limit, source=address[0].partition("%")[0])
-    return None
+    for _ in range(_AT_ONCE):
+        data, ancillary, _, address = receiver.recvmsg(_SIZE, 64)
+        for level, kind, value in ancillary:
+            if level == socket.IPPROTO_IPV6 and kind == _IPV6_HOPLIMIT:
+                (hop_limit,) = struct.unpack("=i", value[:4])
+                found.append(Packet(data=data, ttl=hop_limit, source=address[0].partition("%")[0]))
