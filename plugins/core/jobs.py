@@ -12,8 +12,7 @@ from typing import Any
 
 from middlewared.kernel.errors import CallFailed
 from middlewared.plugin import Call, PeerCall, local, peer, query
-
-from .filters import Filters, Options, pick
+from middlewared.plugin.filters import Filters, Options, pick
 
 WAIT_S = 50.0
 LOOK_S = 1.0
