@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from middlewared import __version__, config, config_command, log_command
+from middlewared import __version__, config, config_command, init_command, log_command
 from middlewared.kernel.errors import CallFailed, MiddlewareError, Refused
 
 PAIR_TIMEOUT_S = 30.0
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     pair.set_defaults(run=_pair)
     log_command.add_parsers(sub)
     config_command.add_parsers(sub)
+    init_command.add_parsers(sub)
     return parser
 
 

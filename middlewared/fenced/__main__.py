@@ -1,4 +1,4 @@
-"""`middlewared-fenced --config FILE`: read the boot file, harden the process, run."""
+"""`middlewared-fenced --config FILE`: read the boot file, harden the process, run; with --watch, watch who does."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from pathlib import Path
 from middlewared.config import DEFAULT_PATH, BootFile, load
 from middlewared.fenced.fenced import Fenced
 from middlewared.fenced.outside import of_this_host
+from middlewared.fenced.watch import watch
 from middlewared.kernel.errors import BadBootFile
 from middlewared.shell.clock import SystemClock
+from middlewared.shell.notify import Init
 from middlewared.shell.realtime import harden
 from middlewared.shell.shelf_voter import ShelfVoter
 
@@ -31,9 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="middlewared-fenced", description="Owns this controller's terms on the shared disks"
     )
     parser.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help="the boot file")
+    about = "reboot this controller when its fenced, once it was there, is gone for a second"
+    parser.add_argument("--watch", action="store_true", help=about)
     arguments = parser.parse_args(argv)
     try:
         boot = load(arguments.config)
+        if arguments.watch:
+            return _watch(boot)
         with open_alone(boot):
             asyncio.run(_run(boot))
     except BadBootFile as e:
@@ -68,11 +74,20 @@ async def _run(boot: BootFile) -> None:
     others = disks(boot.voters.others if boot.voters is not None else ())
     clock = SystemClock()
     fenced = Fenced(boot, voters, clock, harden(PRIORITY), of_this_host(boot, others, clock))
+    alive = asyncio.ensure_future(Init().keep_alive())
     task = asyncio.ensure_future(fenced.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    alive.cancel()
+
+
+def _watch(boot: BootFile) -> int:
+    outside = of_this_host(boot, (), SystemClock())
+    harden(PRIORITY)
+    watch(boot.fenced_socket, outside.end)
+    return 0
 
 
 def _refuse(why: str) -> int:

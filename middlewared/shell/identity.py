@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import secrets
 import ssl
 from pathlib import Path
@@ -23,6 +22,7 @@ from middlewared.kernel.errors import BadBootFile, PortFailed
 from middlewared.kernel.facts import Node
 from middlewared.kernel.secret import KeyBundle, masked
 from middlewared.protocol.keys import secrets_key
+from middlewared.shell import durable_file
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ class Keys:
         self._node = node
         try:
             self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync_directory(data_dir)
+            durable_file.sync_directory(data_dir)
             if not self.certificate_path.exists():
                 self._make()
         except OSError as e:
@@ -136,23 +136,7 @@ class Keys:
         self._write("node.crt", certificate)
 
     def _write(self, name: str, content: bytes) -> None:
-        temporary = self._dir / f".{name}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._dir / name)
-        _sync_directory(self._dir)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the names in `directory` durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        durable_file.replace(self._dir / name, content)
 
 
 def first_secret_keys(cluster: Cluster) -> KeyBundle:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +29,10 @@ CONNECT_TIMEOUT_S = 2.0
 RETRY_MIN_S = 0.05
 RETRY_MAX_S = 0.2
 UNSENT_LIMIT = 16 * 1024 * 1024
+
+# linux/in.h, linux/in6.h
+_IP_FREEBIND = 15
+_IPV6_FREEBIND = 78
 
 
 class Ends(Protocol):
@@ -174,12 +179,10 @@ class PeerLink:
         try:
             server = await asyncio.get_running_loop().create_server(
                 lambda: PeerLine(self._ends, self._up),
-                address,
-                port,
+                sock=_listening(address, port),
                 ssl=self._keys.link_context(server=True),
                 ssl_handshake_timeout=CONNECT_TIMEOUT_S,
                 ssl_shutdown_timeout=CONNECT_TIMEOUT_S,
-                reuse_address=True,
             )
         except OSError as e:
             raise BadBootFile(f"interlink: {address}:{port}: {e.strerror}") from None
@@ -212,3 +215,18 @@ class PeerLink:
                 await asyncio.wait([line.ended])
             await asyncio.sleep(pause_s)
         await self._broken
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    """A socket that is bound whether the address is there or not: a controller serves without its interlink too."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        level, option = (socket.IPPROTO_IPV6, _IPV6_FREEBIND) if ":" in address else (socket.IPPROTO_IP, _IP_FREEBIND)
+        sock.setsockopt(level, option, 1)
+        sock.setblocking(False)
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

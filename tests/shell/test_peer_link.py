@@ -19,7 +19,7 @@ from middlewared.kernel.facts import Node
 from middlewared.protocol import replication_frames as frames
 from middlewared.shell import stream
 from middlewared.shell.identity import Cluster, Keys
-from middlewared.shell.peer_link import PeerLine, PeerLink
+from middlewared.shell.peer_link import PeerLine, PeerLink, _listening
 from tests.shell.loopback import WITHIN_S, interlinks, until
 
 
@@ -286,6 +286,12 @@ async def test_a_port_in_use_ends_the_link_with_the_address(world: World) -> Non
         other.listen()
         with pytest.raises(BadBootFile, match=rf"^interlink: 127\.0\.0\.1:{world.links['A'].port}: .*in use"):
             await asyncio.wait_for(world.start("A"), WITHIN_S)
+
+
+async def test_a_controller_without_its_interlinks_address_listens_all_the_same(world: World) -> None:
+    for address in ("192.0.2.77", "2001:db8::77"):
+        with _listening(address, world.links["A"].port) as sock:
+            assert sock.getsockname()[:2] == (address, world.links["A"].port)
 
 
 async def test_a_link_that_is_cancelled_closes_its_line_and_its_port(world: World) -> None:
