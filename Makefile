@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 CODE := middlewared typings/middlewared_plugins typings/middlewared_migrations tests bench
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-full sim sim-mutants crash check bench campaign upgrade-test clean
+.PHONY: help setup run test test-full sim worlds sim-mutants crash check bench campaign upgrade-test clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -34,6 +34,9 @@ test-full: setup  ## run every test
 
 sim: setup  ## the pair under simulated faults: SEEDS=, FIRST=
 	@$(BIN)/python -m middlewared.sim --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0) --processes 2
+
+worlds: setup  ## who is active, in every small world of the pair
+	@$(BIN)/python -m tests.protocol.worlds
 
 sim-mutants: setup  ## seeded bugs, each of which the simulator must find
 	@$(BIN)/python -m middlewared.sim.hunt

@@ -98,18 +98,18 @@ RULES: tuple[Rule, ...] = (
         conditions.forced,
     ),
     Rule(
-        "BEGINS",
-        Verdict.CLAIM,
-        "an owner; middlewared began anew and needs a term of its own",
-        "F1",
-        conditions.begins,
-    ),
-    Rule(
         "CUT_OFF",
         Verdict.STAND_BY,
         "an owner; no majority confirmed the term for `lease_s`, and the peer is not heard, or is heard to advertise",
         "R3 F18",
         conditions.cut_off,
+    ),
+    Rule(
+        "BEGINS",
+        Verdict.CLAIM,
+        "an owner whose disks answer; middlewared began anew and needs a term of its own",
+        "F1",
+        conditions.begins,
     ),
     Rule(
         "REGAINS",
@@ -128,8 +128,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "POOL_LOST",
         Verdict.RESIGN,
-        "an owner; a pool is suspended or lost its disks, and the peer is ready and has no fewer networks; failover "
-        "enabled",
+        "an owner; a pool is suspended or lost its disks, or no majority confirmed the term for twice `lease_s`; the "
+        "peer is ready and has no fewer networks; failover enabled",
         "R13",
         conditions.pool_lost,
     ),
@@ -174,7 +174,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PEER_RESIGNED",
         Verdict.CLAIM,
-        "the peer gave its term up; our networks are up, our disks are seen, and no rule below holds us back",
+        "the peer gave its term up; our networks are up, our disks can be read, and no rule below holds us back",
         "R10 R13 R14 T5 h5",
         conditions.peer_resigned,
     ),

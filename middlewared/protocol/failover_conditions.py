@@ -38,12 +38,6 @@ def forced(s: Situation) -> str | None:
     return f"an operator forces this controller to be active{unfenced}"
 
 
-def begins(s: Situation) -> str | None:
-    if not (s.view.owns and s.view.begins):
-        return None
-    return "middlewared began anew, and its writes need a term of their own"
-
-
 def cut_off(s: Situation) -> str | None:
     """An owner that cannot confirm its term may have been replaced; only a peer that is there and idle keeps it."""
     if not s.view.owns or not s.view.voters:
@@ -59,8 +53,14 @@ def cut_off(s: Situation) -> str | None:
     return None
 
 
+def begins(s: Situation) -> str | None:
+    if not (s.view.owns and s.view.begins) or (s.view.voters and not s.readable):
+        return None
+    return "middlewared began anew, and its writes need a term of their own"
+
+
 def regains(s: Situation) -> str | None:
-    if not s.view.owns or not s.majority(len(s.reachable)) or s.majority(s.mine):
+    if not s.view.owns or not s.readable or s.majority(s.mine):
         return None
     return f"only {s.mine} of {len(s.view.voters)} disks hold term {s.view.term}, and {s.peer} has no majority"
 
@@ -76,12 +76,22 @@ def flapping(s: Situation) -> str | None:
 
 
 def pool_lost(s: Situation) -> str | None:
-    if not _may_hand_over(s) or s.view.fault is None:
+    """The peer says that it lost its disks as soon as one reading failed: a shelf that stalls is lost to both."""
+    why = s.view.fault or _disks_lost(s)
+    if not _may_hand_over(s) or why is None:
         return None
     assert s.word is not None
     if s.links_up and not s.word.links_up:
         return None
-    return f"{s.view.fault}; {s.peer} sees its disks"
+    return f"{why}; {s.peer} sees its disks"
+
+
+def _disks_lost(s: Situation) -> str | None:
+    since = s.view.confirmed_at
+    lost_s = 2 * s.view.windows.lease_s
+    if since is not None and s.now - since <= lost_s:
+        return None
+    return f"the disks have not confirmed the term for {lost_s:g} s"
 
 
 def link_lost(s: Situation) -> str | None:
@@ -127,7 +137,7 @@ def disabled(s: Situation) -> str | None:
 
 
 def peer_resigned(s: Situation) -> str | None:
-    if s.word is None or not s.word.resigned or s.word.owner or not s.links_up or not s.able:
+    if s.word is None or not s.word.resigned or s.word.owner or not s.links_up or not s.readable or not s.able:
         return None
     return f"{s.peer} gave its term up for this controller to take"
 
@@ -162,7 +172,7 @@ def booting(s: Situation) -> str | None:
 
 
 def unreadable(s: Situation) -> str | None:
-    if s.majority(len(s.reachable)):
+    if s.readable:
         return None
     return f"only {len(s.reachable)} of {len(s.view.voters)} disks can be read"
 

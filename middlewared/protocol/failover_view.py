@@ -99,6 +99,10 @@ class Situation:
     def majority(self, count: int) -> bool:
         return count > len(self.view.voters) // 2
 
+    @cached_property
+    def readable(self) -> bool:
+        return self.majority(len(self.reachable))
+
     def held_by(self, node: Node) -> bool:
         """Whether a majority of the disks is held by `node`, as far as they can be read now."""
         return self.majority(sum(voter.owner == node for voter in self.reachable))
@@ -196,8 +200,8 @@ class Situation:
     @cached_property
     def disks_ok(self) -> bool:
         """Whether no majority of the disks is known to be out of reach, and no pool to lack its own."""
-        readable = not self.view.voters or not self.view.disks_asked or self.majority(len(self.reachable))
-        return readable and self.view.fault is None
+        lost = bool(self.view.voters) and self.view.disks_asked and not self.readable
+        return not lost and self.view.fault is None
 
     @cached_property
     def failed(self) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from middlewared.kernel.facts import PairRecord
 from middlewared.protocol import hub
-from tests.fenced.conftest import FENCED, HELD_S, SETTLE_S, Controller, World, boottime, holds_for, until
+from tests.fenced.conftest import FENCED, HELD_S, LEASE_S, SETTLE_S, Controller, World, boottime, holds_for, until
 
 
 def terms(controller: Controller) -> list[int]:
@@ -210,11 +210,24 @@ class TestCables:
         await until(world.b.owns, 5, "with its cable again, B claims")
 
     @pytest.mark.parametrize("way", ["both", "in", "out"])
-    async def test_an_owner_without_its_shelf_cable_stays_while_it_hears_the_peer(self, world: World, way: str) -> None:
+    async def test_an_owner_without_its_shelf_cable_gives_its_term_to_a_peer_that_reads_the_disks(
+        self, world: World, way: str
+    ) -> None:
         await world.boot()
         await world.shelf(verb="cut", node="A", way=way)
-        await holds_for(lambda: world.a.owns() and world.b.stands_by(), 1.3, "A owns and B stands by")
+        await holds_for(lambda: world.a.owns() and world.b.stands_by(), 1.5 * LEASE_S, "A owns and B stands by")
+        await until(world.b.owns, 3, "B owns")
         await world.shelf(verb="heal", node="A")
+        await holds_for(lambda: world.b.owns() and world.a.stands_by(), 0.5, "B owns and A stands by")
+        assert "POOL_LOST" in [s.rule for s in world.a.seen]
+
+    async def test_an_owner_keeps_its_term_while_nobody_reads_the_disks(self, world: World) -> None:
+        await world.boot()
+        for node in ("A", "B"):
+            await world.shelf(verb="cut", node=node)
+        await holds_for(lambda: world.a.owns() and world.b.stands_by(), 3 * LEASE_S, "A owns and B stands by")
+        for node in ("A", "B"):
+            await world.shelf(verb="heal", node=node)
         await holds_for(lambda: world.a.owns() and world.b.stands_by(), 0.5, "A owns and B stands by")
         assert set(terms(world.a)) == {8}
 

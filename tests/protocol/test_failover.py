@@ -54,8 +54,27 @@ TABLE: list[tuple[str, View, str]] = [
         "CUT_OFF",
     ),
     (
-        "not while it hears the peer",
-        owner(voters=unreadable(disks("A", "A", "A"), 2), confirmed_at=NOW - 60),
+        "not at once while it hears the peer",
+        owner(voters=unreadable(disks("A", "A", "A"), 2), confirmed_at=NOW - 1.9),
+        "OWNS",
+    ),
+    (
+        "then it leaves the term to the peer",
+        owner(voters=unreadable(disks("A", "A", "A"), 2), confirmed_at=NOW - 2.1),
+        "POOL_LOST",
+    ),
+    (
+        "whatever middlewared waits for",
+        owner(voters=unreadable(disks("A", "A", "A"), 2), confirmed_at=NOW - 2.1, begins=True),
+        "POOL_LOST",
+    ),
+    (
+        "but to none that does not read them either",
+        owner(
+            voters=unreadable(disks("A", "A", "A"), 2),
+            confirmed_at=NOW - 60,
+            heard=heard(0.02, None, word(disks_ok=False)),
+        ),
         "OWNS",
     ),
     ("an owner with a minority of the disks takes a new term", owner(voters=disks("A", None, None)), "REGAINS"),
