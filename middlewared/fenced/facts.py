@@ -66,6 +66,7 @@ class Facts:
         self._heard_at = 0.0
         self._heard_since: float | None = None
         self._peer_idle_since: float | None = None
+        self._peer_sees_since: float | None = None
 
     def step(self, now: float) -> bool:
         """Note that this process runs at `now`. True: it did not run for a while before."""
@@ -73,8 +74,7 @@ class Facts:
         self._stepped_at = now
         if slept:
             self.awake_since = now
-            self._heard_since = None
-            self._peer_idle_since = None
+            self.deafen()
         self._count_moves(now)
         return slept
 
@@ -104,11 +104,16 @@ class Facts:
             self._peer_idle_since = None
         elif self._peer_idle_since is None:
             self._peer_idle_since = now
+        if word is None or not word.disks_ok:
+            self._peer_sees_since = None
+        elif self._peer_sees_since is None:
+            self._peer_sees_since = now
 
     def deafen(self) -> None:
         """carpd is gone: nobody listens."""
         self._heard_since = None
         self._peer_idle_since = None
+        self._peer_sees_since = None
 
     def word(self, now: float) -> PeerWord | None:
         """What the peer says of itself, while that is fresh."""
@@ -167,6 +172,7 @@ class Facts:
             disk_at=None if self.owns else disks.beat_at(),
             disk_since=disks.readable_since(),
             peer_idle_since=self._peer_idle_since if watched else None,
+            peer_sees_since=self._peer_sees_since if watched else None,
             disks_asked=disks.all_asked_since(self.awake_since),
             imported=self.serving.pools.imported,
             fault=self.serving.pools.fault,

@@ -76,7 +76,6 @@ def flapping(s: Situation) -> str | None:
 
 
 def pool_lost(s: Situation) -> str | None:
-    """The peer says that it lost its disks as soon as one reading failed: a shelf that stalls is lost to both."""
     why = s.view.fault or _disks_lost(s)
     if not _may_hand_over(s) or why is None:
         return None
@@ -87,9 +86,10 @@ def pool_lost(s: Situation) -> str | None:
 
 
 def _disks_lost(s: Situation) -> str | None:
-    since = s.view.confirmed_at
+    """A shelf that stalls is lost to both, and may come back to the peer first."""
+    since, sees_since = s.view.confirmed_at, s.view.peer_sees_since
     lost_s = 2 * s.view.windows.lease_s
-    if since is not None and s.now - since <= lost_s:
+    if sees_since is None or s.now - sees_since <= lost_s or (since is not None and s.now - since <= lost_s):
         return None
     return f"the disks have not confirmed the term for {lost_s:g} s"
 

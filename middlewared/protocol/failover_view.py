@@ -48,7 +48,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     disk_at, disk_since: when the owner's heartbeat on the disks last changed, and since when a majority of them can be
     read without a break; None: they cannot. disks_asked: every disk answered, or failed to, since fenced runs without a
     break; before that nothing is known of them.
-    peer_idle_since: since when the peer says, heartbeat by heartbeat, that it is not the owner.
+    peer_idle_since, peer_sees_since: since when the peer says, heartbeat by heartbeat, that it is not the owner, and
+    that it sees its disks.
     imported: the pools that middlewared has imported here. fault: why a pool that is imported here cannot be written,
     or why this controller does not see the disks of one; None while all is well, or nobody says.
     failed_at: when a promotion last failed here. ended_often: this controller ended itself three times in ten minutes.
@@ -73,6 +74,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     disk_at: float | None
     disk_since: float | None
     peer_idle_since: float | None
+    peer_sees_since: float | None = None
     disks_asked: bool = True
     imported: tuple[str, ...] = ()
     fault: str | None = None

@@ -94,6 +94,7 @@ def owner(**changes: object) -> View:
         disk_at=None,
         disk_since=None,
         peer_idle_since=LONG_AGO,
+        peer_sees_since=LONG_AGO,
     )
     return msgspec.structs.replace(usual, **changes)
 

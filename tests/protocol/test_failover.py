@@ -69,7 +69,12 @@ TABLE: list[tuple[str, View, str]] = [
         "POOL_LOST",
     ),
     (
-        "but to none that does not read them either",
+        "but to none that has only now read them again",
+        owner(voters=unreadable(disks("A", "A", "A"), 2), confirmed_at=NOW - 60, peer_sees_since=NOW - 1.9),
+        "OWNS",
+    ),
+    (
+        "nor to one that does not read them either",
         owner(
             voters=unreadable(disks("A", "A", "A"), 2),
             confirmed_at=NOW - 60,

@@ -151,6 +151,7 @@ def view_of(key: Key, known: Known) -> View:
         disk_at=None if key.believes else disk_at,
         disk_since=_disk_since(known.disks) if readable else None,
         peer_idle_since=then if known.carpd == "all" and key.word is not None and not key.word.owner else None,
+        peer_sees_since=then if known.carpd == "all" and key.word is not None and key.word.disks_ok else None,
         disks_asked=known.disks != "none",
         fault=FAULT if key.fault else None,
         failed_at=then if key.failed else None,
