@@ -27,6 +27,10 @@ fields must be to each other stands in boot_rules.py; docs/boot-file.md explains
     [fence]
     reboot = "init"                     # how this controller ends itself; or "sysrq"
 
+    [pools]                             # left out: no pools
+    dialect = "zfs-fuse"
+    disks = "/dev/shelf"                # the directory that shows the shared disks
+
     [storage]
     free_floor_mib = 64                 # below this much free space in data_dir no write is taken
 
@@ -83,6 +87,13 @@ class Fence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     reboot: Literal["init", "sysrq"] = "init"
 
 
+class Pools(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which ZFS, and the directory that shows the shared disks, as /dev/disk/by-id does."""
+
+    dialect: Literal["zfs-fuse"]
+    disks: str
+
+
 class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The disk of the data directory."""
 
@@ -120,6 +131,7 @@ class BootFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     voters: Voters | None = None
     power: Power | None = None
     fence: Fence = Fence()
+    pools: Pools | None = None
     storage: Storage = Storage()
     timing: Timing = Timing()
 

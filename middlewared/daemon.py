@@ -39,6 +39,7 @@ from middlewared.engine.repair import Repairer, Snapshots
 from middlewared.engine.replicate import Replicator, history
 from middlewared.engine.start import READ_BATCH, committed_state, rebuilt
 from middlewared.engine.tenure import Tenure
+from middlewared.engine.told_pools import ToldPools
 from middlewared.kernel.errors import BadBootFile, CallFailed, Refused
 from middlewared.kernel.event import Position
 from middlewared.kernel.facts import PairRecord
@@ -49,6 +50,7 @@ from middlewared.protocol.subscription import Cursor
 from middlewared.shell import pairing
 from middlewared.shell.boot_id import this_boot
 from middlewared.shell.clock import SystemClock
+from middlewared.shell.disks import BlockDisks
 from middlewared.shell.fence_client import FenceClient
 from middlewared.shell.host import EtcHost
 from middlewared.shell.identity import Cluster, Keys
@@ -57,6 +59,7 @@ from middlewared.shell.notify import Init
 from middlewared.shell.peer_link import PeerLink
 from middlewared.shell.upkeep import Upkeep
 from middlewared.shell.websocket import ApiServer
+from middlewared.shell.zfs.zfs_fuse import ZfsFuse
 from middlewared.store.aside import set_aside
 from middlewared.store.audit import AuditStore
 from middlewared.store.lock import DataDirectory
@@ -66,6 +69,7 @@ from middlewared.store.room import Room
 log = logging.getLogger(__name__)
 
 REPLY_GRACE_S = 0.3
+NO_DISKS = "/nonexistent"
 
 
 class Daemon:
@@ -170,6 +174,8 @@ class Daemon:
             upkeep=Upkeep(self._data, boot.node),
             audit=self._trail,
             secrets=self._keyring,
+            disks=BlockDisks(Path(boot.pools.disks if boot.pools is not None else NO_DISKS)),
+            pools=ToldPools(ZfsFuse(Path(boot.pools.disks)), self._fence.pools) if boot.pools is not None else None,
         )
         self._jobs = Jobs(self._clock, self._bus.publish)
         self._dispatcher = Dispatcher(

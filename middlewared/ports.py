@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from middlewared.kernel.audit import Event, Filter, Kept
 from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, PoolName, Vip
-from middlewared.kernel.pools import Dataset, Disk, Found, Health, Imported, Layout
+from middlewared.kernel.pools import Dataset, Disk, Found, Health, Imported, Layout, Scan
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
 from middlewared.kernel.secret import KeyBundle, Sealed
 from middlewared.kernel.upkeep import LogCheck, Saved
@@ -243,6 +243,10 @@ class PoolStore(Protocol):
 
     async def scrub(self, name: str, *, stop: bool = False) -> None:
         """Start a scrub, from the beginning, or stop the one that runs."""
+        ...
+
+    async def scan_over(self, name: str, told: Callable[[Scan], None]) -> Scan:
+        """Wait until no scrub or resilver runs. told: how far it is, now and then."""
         ...
 
     async def datasets(self, pool: str) -> Sequence[Dataset]:

@@ -7,6 +7,7 @@ import pytest
 from middlewared_plugins.auth.user import AdministratorSetUp, AdministratorSetUpSealed
 from middlewared_plugins.failover import quarantine, settings
 from middlewared_plugins.network import configuration, vip
+from middlewared_plugins.pool import pool
 
 from middlewared.engine import registry as plugins
 from middlewared.kernel.event import GENESIS_HASH, Event, Record
@@ -91,6 +92,11 @@ GOLDEN: dict[tuple[str, int], tuple[bytes, Event]] = {
         vip.Updated(vip=Vip(vhid=7, address="10.0.0.9", prefix=24, interface="lan0")),
     ),
     ("network.vip.deleted", 1): (b"{}", vip.Deleted()),
+    ("pool.added", 1): (
+        b'{"pool":{"id":1,"name":"tank","guid":"8453837988298905108","disks":["SHELF-0","SHELF-1"]}}',
+        pool.Added(pool=pool.Pool(id=1, name="tank", guid="8453837988298905108", disks=("SHELF-0", "SHELF-1"))),
+    ),
+    ("pool.removed", 1): (b'{"guid":"8453837988298905108"}', pool.Removed(guid="8453837988298905108")),
 }
 
 

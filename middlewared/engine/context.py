@@ -130,6 +130,7 @@ class Context:
         "_executed",
         "_past",
         "_request_id",
+        "again",
         "call_id",
         "client",
         "committed",
@@ -155,6 +156,7 @@ class Context:
         self.host = around.host
         self.jobs: ports.Jobs = around.jobs
         self.committed: Committed | None = None
+        self.again = False
 
     @property
     def request_id(self) -> str:
@@ -178,6 +180,7 @@ class Context:
         try:
             known = await self._around.engine.outcome_of(actor=self.actor, request_id=self.request_id)
             if known is not None:
+                self.again = True
                 await self._look_back(known.first - 1)
         except BaseException:
             running.close()

@@ -20,7 +20,7 @@ from middlewared.kernel.errors import CallFailed, ConfigBehind
 from middlewared.kernel.facts import Node, Sighting
 from middlewared.kernel.secret import Sealed
 from middlewared.plugin import Alert, Aside, ControllerFacts, PeerBuild
-from middlewared.ports import Audit, Clock, SecretStore, Upkeep
+from middlewared.ports import Audit, Clock, Disks, PoolStore, SecretStore, Upkeep
 from middlewared.protocol import builds
 from middlewared.protocol.peer_calls import TIMEOUT_S
 from middlewared.protocol.replication import Replica
@@ -71,6 +71,8 @@ class ThisController:
         upkeep: Upkeep,
         audit: Audit,
         secrets: SecretStore,
+        disks: Disks,
+        pools: PoolStore | None,
     ) -> None:
         self.node = build.node
         self._build = build
@@ -90,6 +92,8 @@ class ThisController:
         self.upkeep = upkeep
         self.audit = audit
         self.secrets = secrets
+        self.disks = disks
+        self.pools = pools
 
     def held_secrets(self) -> Mapping[str, Mapping[str, Sealed | str]]:
         """What every noun that declares secrets holds, as far as it is committed."""

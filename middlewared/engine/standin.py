@@ -25,11 +25,12 @@ from middlewared.kernel.errors import CallFailed, MiddlewareError, PortFailed
 from middlewared.kernel.event import LOG_FORMAT, Headline, Position, Record
 from middlewared.kernel.facts import Node
 from middlewared.kernel.outcomes import Key, Outcome
+from middlewared.kernel.pools import Disk
 from middlewared.kernel.secret import KeyBundle, Sealed, bound_to
 from middlewared.kernel.tail import Page, Tail, described
 from middlewared.kernel.upkeep import LogCheck, Saved
 from middlewared.plugin import Alert, Aside, Command, ControllerFacts, Noun, Plugin, TailFold
-from middlewared.ports import Audit, Host, SecretStore, Upkeep
+from middlewared.ports import Audit, Disks, Host, PoolStore, SecretStore, Upkeep
 from middlewared.protocol.peer_calls import AWAY, TIMEOUT_S, failed
 from middlewared.protocol.subscription import Cursor
 
@@ -120,6 +121,8 @@ class MemoryEngine:
         self._past = [dict(self.states)]
         self.files = MemoryUpkeep()
         self.secrets: SecretStore = MemorySecrets()
+        self.disks: Disks = NoDisks()
+        self.pools: PoolStore | None = None
         self.upkeep: Upkeep = self.files
         self.trail = MemoryTrail()
         self.audit: Audit = self.trail
@@ -207,6 +210,13 @@ class MemoryEngine:
         if isinstance(answer, MiddlewareError):
             raise answer
         return msgspec.to_builtins(answer)
+
+
+class NoDisks:
+    """ports.Disks of a controller without any."""
+
+    async def list(self) -> tuple[Disk, ...]:
+        return ()
 
 
 class MemoryAside:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from middlewared.kernel.errors import PortFailed
@@ -41,6 +42,13 @@ INTERLINK: dict[Node, str] = {"A": "169.254.10.1", "B": "169.254.10.2"}
 def serial_of(disk: int) -> str:
     """The serial number of a shared disk, the same by both of its ports."""
     return f"SHELF-{disk}"
+
+
+_POOLS = """
+[pools]
+dialect = "zfs-fuse"
+disks = "/dev/shelf"
+"""
 
 
 def default_dir() -> Path:
@@ -116,8 +124,11 @@ class Layout:
     def boot_file(self, node: Node) -> Path:
         return self.dir / node / "middlewared.toml"
 
-    def prepare(self) -> None:
-        """Make the directories and the boot files. Raises PortFailed for a directory that is not ours to write."""
+    def prepare(self, with_zfs: Collection[Node] = ()) -> None:
+        """Make the directories and the boot files. Raises PortFailed for a directory that is not ours to write.
+
+        with_zfs: the controllers that have a ZFS, and a build that knows of it.
+        """
         try:
             self.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.dir.stat().st_uid != os.getuid():
@@ -126,7 +137,7 @@ class Layout:
             for path in (*map(self.shelf_cables, LAN), *map(self.bmc, LAN), *map(self._own, ("A", "B", "client"))):
                 path.mkdir(parents=True, exist_ok=True)
             for node in LAN:
-                self.boot_file(node).write_text(boot_file(node, self.machine(node)))
+                self.boot_file(node).write_text(boot_file(node, self.machine(node), zfs=node in with_zfs))
         except OSError as e:
             raise PortFailed("lab directory", f"{e.filename}: {e.strerror}") from None
 
@@ -141,7 +152,7 @@ class Layout:
         return self.logs(name)
 
 
-def boot_file(node: Node, data_dir: Path) -> str:
+def boot_file(node: Node, data_dir: Path, *, zfs: bool) -> str:
     """The boot file of a controller of the lab, see middlewared.config."""
     cables = [f'"/run/shelf/{disk}"' for disk in range(DISKS + DATA_DISKS)]
     return (
@@ -158,7 +169,7 @@ def boot_file(node: Node, data_dir: Path) -> str:
         f"paths = [{', '.join(cables[:DISKS])}]\n"
         f"others = [{', '.join(cables[DISKS:])}]\n"
         "\n[timing]\n"
-        "settle_s = 2.0\n"
+        "settle_s = 2.0\n" + (_POOLS if zfs else "")
     )
 
 

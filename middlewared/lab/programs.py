@@ -15,6 +15,7 @@ from middlewared.lab import init, loops
 from middlewared.lab.layout import CLIENT_LAN, DATA_DISKS, DISKS, INTERLINK, LAN, PREFIX, VIP, Layout
 from middlewared.lab.supervision import Service
 
+ZFS = "zfs"
 WATCHDOG_S = 5.0
 FENCED_MAY_BE_GONE_S = 1.0
 WITHIN_LEASE_S = 0.5
@@ -77,11 +78,18 @@ def zfs() -> Service:
     # A pid file that is left makes it end without a word; its lock lies in /var/lock, a link to what /run lacks.
     start = "rm -f /run/zfs-fuse.pid; mkdir -p /run/lock/zfs; exec zfs-fuse --no-daemon --no-kstat-mount"
     return Service(
-        name="zfs",
+        name=ZFS,
         argv=("sh", "-c", f"{start} --disable-block-cache --pidfile /run/zfs-fuse.pid"),
         log="{dir}/log/zfs.log",
         vital_s=0.0,
     )
+
+
+def with_zfs(programs: Programs) -> list[Node]:
+    """The controllers that have a ZFS of which their build is told; one of another build may not know the word."""
+    if not any(service.name == ZFS for service in programs.controller):
+        return []
+    return [node for node in LAN if node not in programs.builds]
 
 
 def pools_possible() -> bool:

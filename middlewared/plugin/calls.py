@@ -16,7 +16,7 @@ from middlewared.kernel.tail import Page, Tail
 from middlewared.plugin.facts import Alert, AlertSource, ControllerFacts, Difference
 from middlewared.plugin.methods import Announcement, Method
 from middlewared.plugin.noun import Command, Noun, S
-from middlewared.ports import Audit, Fence, Host, Jobs, SecretStore, Upkeep
+from middlewared.ports import Audit, Disks, Fence, Host, Jobs, PoolStore, SecretStore, Upkeep
 
 
 class Subscribed(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +98,9 @@ class Controller(Protocol):
     upkeep: Upkeep
     audit: Audit
     secrets: SecretStore
+    disks: Disks
+    pools: PoolStore | None
+    """None: the boot file names no ZFS."""
 
     def held_secrets(self) -> Mapping[str, Mapping[str, Sealed | str]]:
         """Every noun that declares secrets -> what it holds; see Secrets."""
@@ -147,6 +150,9 @@ class Call(Protocol):
     controller: Controller
     host: Host
     jobs: Jobs
+    again: bool
+    """This request was carried out before: its commands answer what they came to then. What a handler does outside of
+    the configuration must not be done again."""
 
     def state(self, noun: Noun[S]) -> S:
         """The committed state of a noun of this plugin."""

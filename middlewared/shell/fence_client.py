@@ -129,8 +129,8 @@ class FenceClient:
         self._state_settings()
 
     def _state_settings(self) -> None:
-        """Nothing is stated until both effects have run: half a configuration must not move anything."""
-        if self._vips is None or self._policy is None:
+        """Nothing is stated until each effect has run: half a configuration must not move anything."""
+        if self._vips is None or self._policy is None or self.configured_pools is None:
             return
         disabled, default_node, timeout_s = self._policy
         self._client.send(
@@ -144,7 +144,7 @@ class FenceClient:
                 single_term=self._single_term,
                 vips=self._vips,
                 groups=self._groups,
-                pools=bool(self.configured_pools),
+                pools=self.configured_pools != (),
             )
         )
 

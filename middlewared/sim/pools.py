@@ -9,7 +9,7 @@ Not modelled: what is written into a dataset, wear, parts of a pool that fail by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -165,6 +165,11 @@ class MemoryPools:
         pool = self._get(f"scrub {name}", name)
         if not stop:
             pool.scan = Scan(function="SCRUB", state="FINISHED", percent=100.0)
+
+    async def scan_over(self, name: str, told: Callable[[Scan], None]) -> Scan:
+        scan = (await self.health(name)).scan
+        told(scan)
+        return scan
 
     async def datasets(self, pool: str) -> tuple[Dataset, ...]:
         kept = self._get(f"list the datasets of {pool}", pool).datasets

@@ -137,8 +137,7 @@ async def test_a_scrub_ends_without_errors_and_says_so(rig: PoolRig) -> None:
     await store.create("tank", mirror(rig))
     assert (await store.health("tank")).scan.state == "NONE"
     await store.scrub("tank")
-    while (scan := (await store.health("tank")).scan).state == "SCANNING":
-        pass
+    scan = await store.scan_over("tank", lambda scan: None)
     assert (scan.function, scan.state, scan.percent, scan.errors) == ("SCRUB", "FINISHED", 100.0, 0)
     await store.scrub("tank", stop=True)
 

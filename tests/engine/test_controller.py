@@ -12,7 +12,7 @@ from middlewared.engine.alerts import Alerts
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.peer import Peer
 from middlewared.engine.reconcile import Reconciler
-from middlewared.engine.standin import MemorySecrets, MemoryTrail, MemoryUpkeep
+from middlewared.engine.standin import MemorySecrets, MemoryTrail, MemoryUpkeep, NoDisks
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
 from middlewared.plugin import AlertSource, Effect, View
@@ -65,6 +65,8 @@ class World:
             upkeep=MemoryUpkeep(),
             audit=MemoryTrail(),
             secrets=MemorySecrets(),
+            disks=NoDisks(),
+            pools=None,
         )
 
     def force(self) -> None:

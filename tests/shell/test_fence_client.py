@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from middlewared.kernel.errors import PortFailed
-from middlewared.kernel.facts import PairRecord, Vip
+from middlewared.kernel.facts import PairRecord, PoolName, Vip
 from middlewared.protocol import hub
 from middlewared.shell.fence_client import FenceClient
 from middlewared.shell.identity import Cluster
@@ -90,13 +90,15 @@ async def fenced(tmp_path: Path) -> AsyncIterator[Fenced]:
 async def state_all(client: FenceClient) -> None:
     await client.set_policy(disabled=True, default_node="B", timeout_s=30.0)
     await client.set_vips([VIP])
+    await client.set_pools([])
 
 
 async def test_half_a_configuration_is_never_stated(fenced: Fenced) -> None:
     await fenced.accept()
     await fenced.client.set_vips([VIP])
-    assert fenced.nothing_more()
     await fenced.client.set_policy(disabled=True, default_node="B", timeout_s=30.0)
+    assert fenced.nothing_more()
+    await fenced.client.set_pools([PoolName(name="tank", guid="11")])
     assert await fenced.read(hub.Settings) == hub.Settings(
         paired=True,
         cluster_id="c1",
@@ -106,6 +108,7 @@ async def test_half_a_configuration_is_never_stated(fenced: Fenced) -> None:
         timeout_s=30.0,
         single_term=5,
         vips=(VIP,),
+        pools=True,
     )
     assert fenced.client.vips == (VIP,)
 

@@ -18,13 +18,13 @@ Not handled: volumes, which have no device nodes here; datasets with a legacy mo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from middlewared.kernel.errors import PortFailed
-from middlewared.kernel.pools import MOUNTS, Dataset, Found, Health, Imported, Layout
+from middlewared.kernel.pools import MOUNTS, Dataset, Found, Health, Imported, Layout, Scan
 from middlewared.shell.zfs import mounts
 from middlewared.shell.zfs import zfs_fuse_text as text
 from middlewared.shell.zfs.commands import Commands, Failed
@@ -33,6 +33,7 @@ ASK_S = 10.0
 CHANGE_S = 60.0
 BUSY_S = 1.0
 _AGAIN_S = 0.05
+LOOK_S = 0.5
 _DROP_PAGES = 'for disk in "$1"/*; do blockdev --flushbufs "$disk"; done 2>/dev/null; true'
 
 
@@ -99,6 +100,12 @@ class ZfsFuse:
     async def scrub(self, name: str, *, stop: bool = False) -> None:
         purpose = f"{'stop' if stop else 'start'} the scrub of {name}"
         await self._run(purpose, "zpool", "scrub", *(["-s"] if stop else []), name, timeout_s=CHANGE_S)
+
+    async def scan_over(self, name: str, told: Callable[[Scan], None]) -> Scan:
+        while (scan := (await self.health(name)).scan).state == "SCANNING":
+            told(scan)
+            await asyncio.sleep(LOOK_S)
+        return scan
 
     async def datasets(self, pool: str) -> tuple[Dataset, ...]:
         argv = ("zfs", "get", "-r", "-Hp", "-o", "name,property,value,source", "all", pool)

@@ -1,0 +1,78 @@
+"""ports.PoolStore, with fenced told of each pool before it can be here, and until it is certainly gone.
+
+fenced ends a controller that has pools and loses the term to the other one. So what it is told is never less than what
+is there: a change that fails, or whose outcome cannot be asked for, leaves the pool told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from middlewared.kernel.pools import Dataset, Found, Health, Imported, Layout, Scan
+from middlewared.ports import PoolStore
+
+
+class ToldPools:
+    """tell: states the guids of all pools that are, or may be, imported here."""
+
+    def __init__(self, store: PoolStore, tell: Callable[[Sequence[str]], None]) -> None:
+        self._store = store
+        self._tell = tell
+
+    async def imported(self) -> Sequence[Imported]:
+        return await self._store.imported()
+
+    async def found(self) -> Sequence[Found]:
+        return await self._store.found()
+
+    async def import_pool(self, guid: str, *, force: bool = False) -> None:
+        async with self._coming(guid):
+            await self._store.import_pool(guid, force=force)
+
+    async def export_pool(self, name: str, *, force: bool = False) -> None:
+        async with self._going():
+            await self._store.export_pool(name, force=force)
+
+    async def create(self, name: str, layout: Layout, *, force: bool = False) -> str:
+        async with self._coming(f"new pool {name}"):
+            return await self._store.create(name, layout, force=force)
+
+    async def destroy(self, name: str) -> None:
+        async with self._going():
+            await self._store.destroy(name)
+
+    async def health(self, name: str) -> Health:
+        return await self._store.health(name)
+
+    async def scrub(self, name: str, *, stop: bool = False) -> None:
+        await self._store.scrub(name, stop=stop)
+
+    async def scan_over(self, name: str, told: Callable[[Scan], None]) -> Scan:
+        return await self._store.scan_over(name, told)
+
+    async def datasets(self, pool: str) -> Sequence[Dataset]:
+        return await self._store.datasets(pool)
+
+    async def create_dataset(self, id: str, properties: Mapping[str, str]) -> None:  # noqa: A002
+        await self._store.create_dataset(id, properties)
+
+    async def set_dataset(self, id: str, properties: Mapping[str, str | None]) -> None:  # noqa: A002
+        await self._store.set_dataset(id, properties)
+
+    async def destroy_dataset(self, id: str, *, recursive: bool = False) -> None:  # noqa: A002
+        await self._store.destroy_dataset(id, recursive=recursive)
+
+    @asynccontextmanager
+    async def _coming(self, guid: str) -> AsyncIterator[None]:
+        self._tell([*(pool.guid for pool in await self._store.imported()), guid])
+        async with self._going():
+            yield
+
+    @asynccontextmanager
+    async def _going(self) -> AsyncIterator[None]:
+        """What is here afterwards is told, whatever became of it."""
+        try:
+            yield
+        finally:
+            self._tell([pool.guid for pool in await self._store.imported()])

@@ -1,0 +1,246 @@
+"""The methods of `pool`.
+
+Those that change a pool run on the active controller, as jobs. First comes what ZFS does, then the event: a crash
+between the two leaves a pool that can be imported, or one that is imported again, and never one that is configured and
+was not made. A call that comes again under its request id does nothing in ZFS a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Sequence
+
+import msgspec
+
+from middlewared.kernel.errors import CallFailed, MiddlewareError, OutcomeUnknown, PortFailed, Refused
+from middlewared.kernel.pools import Found, Health, Imported, Scan
+from middlewared.plugin import Call, JobCall, job, query
+from middlewared.plugin.filters import Filters, Options, pick
+from middlewared.ports import PoolStore
+
+from . import disk, entry, pool
+from .request import CreateRequest, Shelf, laid_out
+
+
+class FoundEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool on the disks that is none of this pair's. hostname: who had it last, where nobody exported it."""
+
+    name: str
+    guid: str
+    status: str
+    hostname: str | None
+    exported: bool
+
+
+class ImportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """force: also a pool that another system did not export, and may go on to write if it can reach the disks."""
+
+    guid: str
+    force: bool = False
+
+
+class ExportOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """destroy: the pool and all that is in it. force: also from under those who have files open."""
+
+    destroy: bool = False
+    force: bool = False
+
+
+@query("pool.query", roles=("POOL_READ",))
+async def query_pools(call: Call, filters: Filters = [], options: Options = Options()) -> object:  # noqa: B006, B008
+    """The pools of the pair. How they are only the controller tells that has them imported, the active one."""
+    return pick([msgspec.to_builtins(one) for one in await _entries(call)], filters, options)
+
+
+@query("pool.get_instance", roles=("POOL_READ",))
+async def get_instance(call: Call, id: int) -> entry.Entry:  # noqa: A002
+    """One pool."""
+    return await _entry(call, _configured(call, id))
+
+
+@job("pool.create", kind="write", roles=("POOL_WRITE",), takes="pool_create", abortable=False)
+async def create(call: JobCall, pool_create: CreateRequest) -> entry.Entry:
+    """Make a pool of disks that both controllers see, mounted at /mnt/NAME."""
+    guid, serials = "", tuple[str, ...]()
+    if not call.again:
+        store = store_of(call)
+        call.progress(5, "Looking at the disks")
+        layout, serials = laid_out(pool_create, await _shelf(call), call.state(pool.NOUN))
+        call.progress(20, "Making the pool")
+        guid = await store.create(pool_create.name, layout, force=pool_create.force)
+    call.progress(80, "Telling the other controller")
+    await _add(call, pool.Add(name=pool_create.name, guid=guid, disks=serials))
+    return await _entry(call, _named(call, pool_create.name))
+
+
+@job("pool.import_find", roles=("POOL_READ",))
+async def import_find(call: JobCall) -> list[FoundEntry]:
+    """The pools on the shared disks that could be imported and are none of this pair's."""
+    known = {one.guid for one in call.state(pool.NOUN).pools}
+    found = [one for one in await store_of(call).found() if one.guid not in known]
+    return [
+        FoundEntry(name=one.name, guid=one.guid, status=one.status, hostname=one.last_used_by, exported=not one.foreign)
+        for one in found
+    ]
+
+
+@job("pool.import_pool", kind="write", roles=("POOL_WRITE",), takes="pool_import", abortable=False)
+async def import_pool(call: JobCall, pool_import: ImportRequest) -> entry.Entry:
+    """Import a pool that lies on the shared disks, and have it from now on."""
+    name, serials = "", tuple[str, ...]()
+    if not call.again:
+        store = store_of(call)
+        call.progress(5, "Looking for the pool")
+        found = _importable(call, await store.found(), pool_import)
+        call.progress(20, f"Importing {found.name}")
+        await store.import_pool(found.guid, force=found.foreign)
+        name, serials = found.name, await _serials(call, await store.health(found.name))
+    call.progress(80, "Telling the other controller")
+    await _add(call, pool.Add(name=name, guid=pool_import.guid, disks=serials))
+    return await _entry(call, next(one for one in call.state(pool.NOUN).pools if one.guid == pool_import.guid))
+
+
+@job("pool.export", kind="write", roles=("POOL_WRITE",), takes="options", abortable=False)
+async def export(call: JobCall, id: int, options: ExportOptions = ExportOptions()) -> None:  # noqa: A002, B008
+    """Have a pool no longer: it is exported, and can be imported again, unless it is destroyed.
+
+    The last pool is kept while failover is enabled.
+    """
+    one = _configured(call, id)
+    if not call.again:
+        await _check_not_last(call, one)
+        store = store_of(call)
+        if any(here.guid == one.guid for here in await store.imported()):
+            call.progress(10, f"{'Destroying' if options.destroy else 'Exporting'} {one.name}")
+            if options.destroy:
+                await store.destroy(one.name)
+            else:
+                await store.export_pool(one.name, force=options.force)
+    call.progress(80, "Telling the other controller")
+    await call.execute(pool.Remove(guid=one.guid))
+
+
+@job("pool.scrub", kind="write", roles=("POOL_WRITE",))
+async def scrub(call: JobCall, id: int, action: str = "START") -> entry.Entry:  # noqa: A002
+    """Read all of a pool and compare it with its checksums. action: START, and wait for the end; or STOP.
+
+    A job that is aborted leaves the scrub running.
+    """
+    one = _configured(call, id)
+    if action not in ("START", "STOP"):
+        raise Refused(("action", f"{action!r} is neither START nor STOP"))
+    store = store_of(call)
+    await store.scrub(one.name, stop=action == "STOP")
+    if action == "START":
+        await store.scan_over(one.name, lambda scan: _tell(call, scan))
+    return await _entry(call, one)
+
+
+def _tell(call: JobCall, scan: Scan) -> None:
+    call.progress(scan.percent, "Scrubbing" if scan.errors == 0 else f"Scrubbing, {scan.errors} errors")
+
+
+def store_of(call: Call) -> PoolStore:
+    """Raises CallFailed where this controller has no ZFS."""
+    if call.controller.pools is None:
+        raise CallFailed(errno.EOPNOTSUPP, "The boot file of this controller names no ZFS ([pools])")
+    return call.controller.pools
+
+
+def _configured(call: Call, id_: int) -> pool.Pool:
+    found = next((one for one in call.state(pool.NOUN).pools if one.id == id_), None)
+    if found is None:
+        raise CallFailed(errno.ENOENT, f"There is no pool {id_}")
+    return found
+
+
+def _named(call: Call, name: str) -> pool.Pool:
+    found = call.state(pool.NOUN).named(name)
+    if found is None:
+        raise CallFailed(errno.ENOENT, f"There is no pool {name} any more")
+    return found
+
+
+async def _entries(call: Call) -> list[entry.Entry]:
+    pools = call.state(pool.NOUN).pools
+    here = await _imported(call) if pools else ()
+    return [await _entry(call, one, here) for one in pools]
+
+
+async def _imported(call: Call) -> Sequence[Imported]:
+    return await call.controller.pools.imported() if call.controller.pools is not None else ()
+
+
+async def _entry(call: Call, one: pool.Pool, here: Sequence[Imported] | None = None) -> entry.Entry:
+    """What is so on this controller. A pool that ZFS does not answer for is told with what ZFS said."""
+    status = call.controller.facts().status
+    try:
+        imported = here if here is not None else await _imported(call)
+        if not any(other.guid == one.guid for other in imported):
+            return entry.absent(one, status)
+        return entry.present(one, await store_of(call).health(one.name))
+    except PortFailed as e:
+        return entry.unknown(one, str(e))
+
+
+async def _add(call: Call, command: pool.Add) -> None:
+    """Put the pool into the configuration; one that cannot be put there is exported again."""
+    try:
+        await call.execute(command)
+    except OutcomeUnknown:
+        raise
+    except MiddlewareError:
+        with contextlib.suppress(MiddlewareError):
+            await store_of(call).export_pool(command.name)
+        raise
+
+
+async def _shelf(call: Call) -> Shelf:
+    disks = tuple(await call.controller.disks.list())
+    theirs, _ = await disk.peers_disks(call)
+    used = await disk.uses(call)
+    return Shelf(
+        disks=disks,
+        in_use=used.ours,
+        holding={one.serial: used.others[one.path] for one in disks if one.path in used.others},
+        theirs=frozenset(one.serial for one in theirs) if theirs is not None else None,
+    )
+
+
+async def _serials(call: Call, health: Health) -> tuple[str, ...]:
+    known = {one.path: one.serial for one in await call.controller.disks.list()}
+    return tuple(known[leaf.path] for leaf in health.topology.leaves() if leaf.path in known)
+
+
+def _importable(call: Call, found: Sequence[Found], request: ImportRequest) -> Found:
+    """The pool that is asked for. Raises Refused where it is not to be had."""
+    one = next((one for one in found if one.guid == request.guid), None)
+    if any(known.guid == request.guid for known in call.state(pool.NOUN).pools):
+        raise Refused(("guid", f"pool {request.guid} is there already"))
+    if one is None:
+        raise Refused(("guid", f"there is no pool {request.guid} on the shared disks", errno.ENOENT))
+    if call.state(pool.NOUN).named(one.name) is not None:
+        raise Refused(("guid", f"its name is {one.name}, and there is a pool of that name already"))
+    if one.foreign and not request.force:
+        who = one.last_used_by or "another system"
+        raise Refused(("force", f"{who} had pool {one.name} and did not export it; it may still write there"))
+    return one
+
+
+async def _check_not_last(call: Call, one: pool.Pool) -> None:
+    others = [other for other in call.state(pool.NOUN).pools if other != one]
+    settings = msgspec.convert(await call.query("failover.config"), Policy, from_attributes=True)
+    if not others and call.controller.facts().paired and not settings.disabled:
+        raise CallFailed(
+            errno.EOPNOTSUPP, f"{one.name} is the last pool, and failover is enabled: disable failover first"
+        )
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What of `failover.config` matters here."""
+
+    disabled: bool
+
+
+METHODS = (query_pools, get_instance, create, import_find, import_pool, export, scrub)
