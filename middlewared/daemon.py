@@ -87,7 +87,7 @@ class Daemon:
         self._keyring = Keyring(self._keys)
         self._clock = SystemClock()
         self._init = Init()
-        self._host = EtcHost()
+        self._host = EtcHost(interlink=boot.interlink.interface if boot.interlink else "")
         self._registry = plugins.load()
         self._open_stores()
         self._put_machine_on_log()

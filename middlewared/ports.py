@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from middlewared.kernel.audit import Event, Filter, Kept
-from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, PoolName, Vip
+from middlewared.kernel.facts import FailoverGroup, HostLink, Node, PairRecord, PoolName, Vip
 from middlewared.kernel.pools import Dataset, Disk, Found, Health, Imported, Layout, Scan
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
 from middlewared.kernel.secret import KeyBundle, Sealed
@@ -95,7 +95,7 @@ class Fence(Protocol):
 
 
 class Host(Protocol):
-    """This controller's own name service files, host name and default routes."""
+    """This controller's own name service files, host name, default routes and interfaces."""
 
     async def set_hostname(self, hostname: str) -> None: ...
 
@@ -112,6 +112,17 @@ class Host(Protocol):
         ...
 
     async def default_route(self, family: Literal[4, 6]) -> str | None: ...
+
+    async def interfaces(self) -> Sequence[HostLink]:
+        """Those that the controller has, by name."""
+        ...
+
+    async def set_addresses(self, wanted: Mapping[str, Sequence[tuple[str, int]]]) -> None:
+        """Interface -> (address, prefix length) of each. States the whole: what was set here before and is not in it,
+        goes. What others set is left alone until it is named. Raises PortFailed, when everything else was done, for an
+        interface that is not there.
+        """
+        ...
 
 
 class Jobs(Protocol):

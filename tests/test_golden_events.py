@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from middlewared_plugins.auth.user import AdministratorSetUp, AdministratorSetUpSealed
 from middlewared_plugins.failover import quarantine, settings
-from middlewared_plugins.network import configuration, vip
+from middlewared_plugins.network import configuration, interface, vip
+from middlewared_plugins.network.interface_rules import Address, Interface, Virtual
 from middlewared_plugins.pool import pool
 
 from middlewared.engine import registry as plugins
@@ -42,6 +43,30 @@ GOLDEN: dict[tuple[str, int], tuple[bytes, Event]] = {
         b'{"disabled":true,"default_node":"B","timeout_s":30}',
         settings.Updated(disabled=True, default_node="B", timeout_s=30),
     ),
+    ("interface.edited", 1): (
+        b'{"interface":{"name":"eth0","aliases":[{"address":"10.0.0.1","prefix":24}],"failover_aliases":'
+        b'[{"address":"10.0.0.2","prefix":24}],"virtual_aliases":[{"address":"10.0.0.9","vhid":21}],"critical":true,'
+        b'"group":1,"description":"storage"}}',
+        interface.Edited(
+            interface=Interface(
+                name="eth0",
+                aliases=(Address(address="10.0.0.1", prefix=24),),
+                failover_aliases=(Address(address="10.0.0.2", prefix=24),),
+                virtual_aliases=(Virtual(address="10.0.0.9", vhid=21),),
+                critical=True,
+                group=1,
+                description="storage",
+            )
+        ),
+    ),
+    ("interface.deleted", 1): (b'{"name":"eth0"}', interface.Deleted(name="eth0")),
+    ("interface.committed", 1): (
+        b'{"id":"b.7000","timeout_s":60,"boot_id":"b","uptime_ms":7000,"wall_ns":9}',
+        interface.Committed(id="b.7000", timeout_s=60, boot_id="b", uptime_ms=7000, wall_ns=9),
+    ),
+    ("interface.checked_in", 1): (b"{}", interface.CheckedIn()),
+    ("interface.rollback_cancelled", 1): (b"{}", interface.RollbackCancelled()),
+    ("interface.rolled_back", 1): (b'{"trial":"b.7000"}', interface.RolledBack(trial="b.7000")),
     ("failover.quarantine.added", 1): (
         b'{"tail":{"node":"A","digest":"ab","first":3,"last":4,"n":2,"at_ns":9,"answered":1,"since_ns":5,"until_ns":6,'
         b'"terms":[1],"kinds":{"term.begin":2},"actors":["eva@10.0.0.5:1"]}}',

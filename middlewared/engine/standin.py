@@ -23,7 +23,7 @@ from middlewared.engine.threeway import ThreeWay
 from middlewared.kernel.audit import Event, Filter, Kept, Note, NoteKind
 from middlewared.kernel.errors import CallFailed, MiddlewareError, PortFailed
 from middlewared.kernel.event import LOG_FORMAT, Headline, Position, Record
-from middlewared.kernel.facts import Node
+from middlewared.kernel.facts import HostLink, Node
 from middlewared.kernel.outcomes import Key, Outcome
 from middlewared.kernel.pools import Disk
 from middlewared.kernel.secret import KeyBundle, Sealed, bound_to
@@ -356,6 +356,7 @@ class MemoryHost:
 
     def __init__(self) -> None:
         self.kept: dict[str, object] = {}
+        self.links: list[HostLink] = []
 
     async def set_hostname(self, hostname: str) -> None:
         self.kept["hostname"] = hostname
@@ -376,6 +377,12 @@ class MemoryHost:
     async def default_route(self, family: int) -> str | None:
         kept = self.kept.get(f"route{family}")
         return kept if isinstance(kept, str) else None
+
+    async def interfaces(self) -> list[HostLink]:
+        return self.links
+
+    async def set_addresses(self, wanted: Any) -> None:
+        self.kept["addresses"] = {name: list(addresses) for name, addresses in wanted.items()}
 
 
 def dispatcher(*plugins: Plugin, deadline_s: float = 5.0) -> tuple[Dispatcher, MemoryEngine, Bus]:

@@ -51,6 +51,21 @@ class LinkState(msgspec.Struct, frozen=True, kw_only=True):
     since: float
 
 
+class HostLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A network interface of this controller, as its kernel has it. addresses: with prefix length, whoever set them.
+
+    kind: "" for a device, else what the kernel calls it (bond, vlan, veth). interlink: it goes to the other controller.
+    """
+
+    name: str
+    mac: str
+    kind: str
+    mtu: int
+    carrier: bool
+    addresses: tuple[tuple[str, int], ...]
+    interlink: bool
+
+
 SightingKind: TypeAlias = Literal["DUPLICATE_VHID", "FOREIGN_VHID", "VIP_CONFLICT"]
 
 

@@ -1,4 +1,4 @@
-"""The real ports.Host: /etc/hostname, /etc/resolv.conf, /etc/hosts and the default routes of this controller.
+"""The real ports.Host: /etc/hostname, /etc/resolv.conf, /etc/hosts, default routes and addresses of this controller.
 
 Files are replaced whole, by rename, so that no reader ever sees half of one. Each carries a first line that says who
 wrote it. A file that is equal already is left alone.
@@ -10,12 +10,15 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from middlewared.kernel.errors import PortFailed
+from middlewared.kernel.facts import HostLink
+from middlewared.shell.interfaces import Interfaces
 from middlewared.shell.routes import DefaultRoutes
+from middlewared.shell.rtnl import Rtnl
 
 BANNER = "# Written by middlewared from network.configuration; changes here are lost.\n"
 _LOCAL_HOSTS = ("127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback")
@@ -24,9 +27,11 @@ _LOCAL_HOSTS = ("127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback
 class EtcHost:
     """Acts on the files below `etc` and on the kernel's routes in this network namespace."""
 
-    def __init__(self, etc: Path = Path("/etc")) -> None:
+    def __init__(self, etc: Path = Path("/etc"), interlink: str = "") -> None:
         self._etc = etc
-        self._routes = DefaultRoutes()
+        self._rtnl = Rtnl()
+        self._routes = DefaultRoutes(self._rtnl)
+        self._interfaces = Interfaces(self._rtnl, interlink)
         self._servers: tuple[tuple[int, int], list[str]] = ((0, 0), [])
 
     async def set_hostname(self, hostname: str) -> None:
@@ -65,9 +70,15 @@ class EtcHost:
     async def default_route(self, family: Literal[4, 6]) -> str | None:
         return await self._routes.gateway(family)
 
+    async def interfaces(self) -> Sequence[HostLink]:
+        return await self._interfaces.all()
+
+    async def set_addresses(self, wanted: Mapping[str, Sequence[tuple[str, int]]]) -> None:
+        await self._interfaces.set_addresses(wanted)
+
     async def close(self) -> None:
         """Nothing is asked of it any more."""
-        await self._routes.close()
+        await self._rtnl.close()
 
     def _replace(self, purpose: str, name: str, text: str) -> None:
         path = self._etc / name

@@ -1,42 +1,32 @@
 """The default routes of this network namespace, by pyroute2.
 
-One thread and one netlink socket for the life of the process: opening one costs milliseconds, a question to an open one
-a fraction of one. Only routes that were set here are ever taken away; they are marked by their protocol number. A route
+Only routes that were set here are ever taken away; they are marked by their protocol number. A route
 that is set takes the place of one with the same metric, whoever made that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
-from middlewared.kernel.errors import PortFailed
+from middlewared.shell.rtnl import PROTOCOL, Rtnl
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
 
-T = TypeVar("T")
-
-ROUTE_PROTOCOL = 208
-"""`ip route` shows it as `proto 208`."""
-TIMEOUT_S = 5.0
 REMEMBER_S = 1.0
 """How old an answer about the kernel's routes may be: asking costs 3 ms, and every reply of `network` tells them."""
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class DefaultRoutes:
-    """Reads and sets them. Every call raises PortFailed, after TIMEOUT_S at the latest."""
+    """Reads and sets them. Every call raises PortFailed."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="routes")
-        self._netlink: IPRoute | None = None
+    def __init__(self, rtnl: Rtnl) -> None:
+        self._rtnl = rtnl
         self._known: dict[Literal[4, 6], tuple[float, str | None]] = {}
         self._asking = asyncio.Lock()
 
@@ -47,48 +37,16 @@ class DefaultRoutes:
             now = time.monotonic()
             if now - at >= REMEMBER_S:
                 purpose = f"read the IPv{family} default route"
-                known = await self._ask(purpose, lambda netlink: _gateway(netlink, family))
+                known = await self._rtnl.ask(purpose, lambda netlink: _gateway(netlink, family))
                 self._known[family] = (now, known)
             return known
 
     async def set_gateway(self, family: Literal[4, 6], gateway: str | None) -> None:
         """Have exactly this default route of ours, or none of ours."""
-        await self._ask(
+        await self._rtnl.ask(
             f"set the IPv{family} default route to {gateway}", lambda netlink: _set(netlink, family, gateway)
         )
         self._known.pop(family, None)
-
-    async def close(self) -> None:
-        """Let go of the socket. Where the kernel still owes an answer, it is left to the end of the process."""
-
-        def let_go() -> None:
-            if self._netlink is not None:
-                self._netlink.close()
-
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TIMEOUT_S):
-                await asyncio.get_running_loop().run_in_executor(self._thread, let_go)
-        self._thread.shutdown(wait=False)
-
-    async def _ask(self, purpose: str, work: Callable[[IPRoute], T]) -> T:
-        def run() -> T:
-            # Imported here: it takes 90 ms, which a daemon that starts does not have.
-            from pyroute2 import IPRoute
-
-            if self._netlink is None:
-                self._netlink = IPRoute()
-            return work(self._netlink)
-
-        from pyroute2.netlink.exceptions import NetlinkError
-
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                return await asyncio.get_running_loop().run_in_executor(self._thread, run)
-        except TimeoutError:
-            # First, because it is an OSError as well, with nothing to say.
-            raise PortFailed(purpose, f"the kernel did not answer within {TIMEOUT_S:.0f} s") from None
-        except (NetlinkError, OSError) as e:
-            raise PortFailed(purpose, str(e)) from None
 
 
 def _gateway(netlink: IPRoute, family: Literal[4, 6]) -> str | None:
@@ -97,7 +55,7 @@ def _gateway(netlink: IPRoute, family: Literal[4, 6]) -> str | None:
 
 
 def _set(netlink: IPRoute, family: Literal[4, 6], gateway: str | None) -> None:
-    common = {"family": _FAMILY[family], "dst": "default", "proto": ROUTE_PROTOCOL}
+    common = {"family": _FAMILY[family], "dst": "default", "proto": PROTOCOL}
     gateway = str(ip_address(gateway)) if gateway is not None else None
     if gateway is not None and gateway not in _ours(netlink, family):
         # Before the old ones go: a gateway that the kernel refuses must not cost the one that works.
@@ -110,4 +68,4 @@ def _set(netlink: IPRoute, family: Literal[4, 6], gateway: str | None) -> None:
 def _ours(netlink: IPRoute, family: Literal[4, 6]) -> list[str]:
     """The gateways of the default routes that were set here."""
     routes = netlink.get_default_routes(family=_FAMILY[family])
-    return [str(route.get_attr("RTA_GATEWAY")) for route in routes if route["proto"] == ROUTE_PROTOCOL]
+    return [str(route.get_attr("RTA_GATEWAY")) for route in routes if route["proto"] == PROTOCOL]

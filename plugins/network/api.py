@@ -1,13 +1,14 @@
-"""The methods of `network.configuration` and `network.vip`."""
+"""The methods of `network.configuration`, `network.vip` and `network.general`."""
 
 from __future__ import annotations
 
 import msgspec
 
+from middlewared.kernel.errors import Refused
 from middlewared.kernel.facts import Vip
 from middlewared.plugin import Call, command, query
 
-from . import configuration, vip
+from . import configuration, interface, vip
 
 
 class LiveState(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,13 +80,22 @@ async def update(call: Call, network_configuration_update: configuration.Update)
 
 @query("network.vip.config", roles=("NETWORK_INTERFACE_READ",))
 async def vip_config(call: Call) -> Vip | None:
-    """The virtual address with its VHID; null if there is none."""
-    return call.state(vip.NOUN).vip
+    """The virtual address with its VHID, else the first of an interface; null if there is none."""
+    of_interfaces = call.state(interface.NOUN).vips
+    return call.state(vip.NOUN).vip or (of_interfaces[0] if of_interfaces else None)
 
 
 @command("network.vip.update", takes="network_vip_update", roles=("NETWORK_INTERFACE_WRITE",))
 async def vip_update(call: Call, network_vip_update: vip.Update) -> Vip | None:
-    """Set the virtual address: address, prefix, interface (the same on both controllers) and VHID (1-255)."""
+    """Set the virtual address: address, prefix, interface (the same on both controllers) and VHID (1-255).
+
+    For one virtual address on an interface that is configured elsewhere; interface.update has as many as there are.
+    """
+    for other in call.state(interface.NOUN).vips:
+        if other.vhid == network_vip_update.vhid:
+            raise Refused(("vhid", f"VHID {other.vhid} is in use by {other.address} of interface {other.interface}"))
+        if other.address == network_vip_update.address:
+            raise Refused(("address", f"{other.address} is an address of interface {other.interface} already"))
     await call.execute(network_vip_update)
     return call.state(vip.NOUN).vip
 
@@ -96,4 +106,35 @@ async def vip_delete(call: Call) -> None:
     await call.execute(vip.Delete())
 
 
-METHODS = (config, update, vip_config, vip_update, vip_delete)
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """With prefix length."""
+
+    IPV4: tuple[str, ...]
+    IPV6: tuple[str, ...]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What the controller that answers really uses."""
+
+    ips: dict[str, Addresses]
+    default_routes: tuple[str, ...]
+    nameservers: tuple[str, ...]
+
+
+@query("network.general.summary", roles=("NETWORK_GENERAL_READ",))
+async def summary(call: Call) -> Summary:
+    """The addresses of this controller's interfaces, its default routes and its name servers."""
+    ips = {}
+    for link in await call.host.interfaces():
+        told = [f"{address}/{prefix}" for address, prefix in link.addresses]
+        six = tuple(each for each in told if ":" in each)
+        ips[link.name] = Addresses(IPV4=tuple(each for each in told if each not in six), IPV6=six)
+    routes = (await call.host.default_route(4), await call.host.default_route(6))
+    return Summary(
+        ips=ips,
+        default_routes=tuple(route for route in routes if route is not None),
+        nameservers=tuple(await call.host.nameservers()),
+    )
+
+
+METHODS = (summary, config, update, vip_config, vip_update, vip_delete)

@@ -1,10 +1,10 @@
-"""Makes this controller's names, name servers and routes, and carpd's addresses, what the configuration says."""
+"""Makes this controller's names, name servers, addresses and routes, and carpd's, what the configuration says."""
 
 from __future__ import annotations
 
 from middlewared.plugin import Effect, View
 
-from . import configuration, vip
+from . import configuration, interface, vip
 
 
 def _configured(view: View) -> bool:
@@ -40,16 +40,28 @@ async def set_ipv6_route(view: View) -> None:
     await view.host.set_default_route(6, view.state(configuration.NOUN).ipv6gateway or None)
 
 
+async def set_addresses(view: View) -> None:
+    addresses = interface.addresses_of(view.state(interface.NOUN), view.node)
+    wanted = {name: [(each.address, each.prefix) for each in found] for name, found in addresses.items()}
+    await view.host.set_addresses(wanted)
+
+
 async def announce_vips(view: View) -> None:
-    address = view.state(vip.NOUN).vip
-    await view.fence.set_vips([address] if address is not None else [])
+    """Those of the interfaces, and network.vip's where its VHID is free: both may have been set at one moment."""
+    state, single = view.state(interface.NOUN), view.state(vip.NOUN).vip
+    vips = list(state.vips)
+    if single is not None and all(single.vhid != each.vhid for each in vips):
+        vips.append(single)
+    await view.fence.set_vips(vips, state.groups)
 
 
 EFFECTS = (
     Effect(name="hostname", watches=("network.configuration",), reconcile=set_hostname),
     Effect(name="resolv.conf", watches=("network.configuration",), reconcile=write_resolv_conf),
     Effect(name="hosts", watches=("network.configuration",), reconcile=write_hosts),
-    Effect(name="IPv4 default route", watches=("network.configuration",), reconcile=set_ipv4_route),
-    Effect(name="IPv6 default route", watches=("network.configuration",), reconcile=set_ipv6_route),
-    Effect(name="virtual addresses", watches=("network.vip",), reconcile=announce_vips),
+    Effect(name="addresses", watches=("interface",), reconcile=set_addresses),
+    # A route goes with the address through which its gateway is reached.
+    Effect(name="IPv4 default route", watches=("network.configuration", "interface"), reconcile=set_ipv4_route),
+    Effect(name="IPv6 default route", watches=("network.configuration", "interface"), reconcile=set_ipv6_route),
+    Effect(name="virtual addresses", watches=("network.vip", "interface"), reconcile=announce_vips),
 )

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.network import plugin as network
 from middlewared_plugins.network.configuration import NOUN, Update
 from sqlalchemy import insert
@@ -37,7 +38,7 @@ from middlewared.store.rebuild import open_state, rebuild
 from middlewared.store.state import StateStore
 from tests.crash.rebuild import Image, image_of
 
-REGISTRY = Registry((network,))
+REGISTRY = Registry((network, failover))
 NOUNS: list[Noun[Any]] = list(REGISTRY.nouns.values())
 STAMP = Stamp(term=1, origin="A", actor="eva@here", request_id="r", wall_ns=1_700_000_000_000_000_000)
 SMALL_CHECKPOINT = 8

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 from middlewared_plugins.failover import plugin as failover
-from middlewared_plugins.network import configuration, vip
+from middlewared_plugins.network import configuration, interface, vip
 from middlewared_plugins.network import plugin as network
 
 from middlewared.engine.peer import Peer
@@ -74,7 +74,7 @@ def moody(wrong: Callable[[configuration.Updated], bool]) -> Registry:
         return msgspec.structs.replace(good, nameserver3="10.8.8.8") if wrong(event) else good
 
     noun = dataclasses.replace(configuration.NOUN, evolve=evolve)
-    return Registry((dataclasses.replace(network, nouns=(noun, vip.NOUN)), failover))
+    return Registry((dataclasses.replace(network, nouns=(noun, interface.NOUN, vip.NOUN)), failover))
 
 
 async def test_a_fold_that_is_not_deterministic_is_repaired_from_the_owners_snapshot(pair: Pair) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.network import configuration
 from middlewared_plugins.network import plugin as network
 
@@ -33,7 +34,7 @@ async def name_it(call: DutyCall) -> None:
 
 
 async def test_a_duty_is_done_in_this_products_name_while_this_controller_may_write() -> None:
-    _, engine, _ = dispatcher(network)
+    _, engine, _ = dispatcher(network, failover)
     engine.refusal = NotActive("A", [])
     done: list[int] = []
 
@@ -54,7 +55,7 @@ async def test_a_duty_is_done_in_this_products_name_while_this_controller_may_wr
 async def test_a_duty_that_fails_is_logged_once_and_tried_again(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _, engine, _ = dispatcher(network)
+    _, engine, _ = dispatcher(network, failover)
     tries: list[int] = []
 
     async def fail(_: DutyCall) -> None:

@@ -10,6 +10,7 @@ import pytest
 from middlewared_plugins.auth import plugin as auth
 from middlewared_plugins.auth.effects import hash_password
 from middlewared_plugins.auth.user import NOUN, SetUpAdministrator, secret_of
+from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.network import plugin as network
 
 from middlewared.engine.registry import Registry
@@ -24,7 +25,7 @@ from tests.engine.controllers import Controller, until
 from tests.engine.pair import End, Pair
 
 PASSWORD = "pw-8vQ2-plain"
-REGISTRY = Registry((auth, network))
+REGISTRY = Registry((auth, network, failover))
 
 
 class Listening:

@@ -8,6 +8,7 @@ import pytest
 from middlewared_plugins.audit import plugin as audit
 from middlewared_plugins.auth import plugin as auth
 from middlewared_plugins.core import plugin as core
+from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.network import plugin as network
 
 from middlewared.engine.peer import Questions
@@ -36,7 +37,7 @@ def event(seq: int, at_ms: int) -> Event:
 
 class World:
     def __init__(self, *, paired: bool = True) -> None:
-        self.answers, self.engine, _ = dispatcher(core, auth, audit, network)
+        self.answers, self.engine, _ = dispatcher(core, auth, audit, network, failover)
         assert isinstance(self.engine, MemoryEngine)
         self.engine.facts_now = msgspec.structs.replace(FACTS, paired=paired)
         self.trail = self.engine.trail

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from middlewared_plugins.network import configuration, effects, vip
+from middlewared_plugins.failover import plugin as failover
+from middlewared_plugins.network import configuration, effects, interface, vip
 from middlewared_plugins.network import plugin as network
 
 from middlewared.engine.dispatch import Dispatcher
@@ -25,7 +26,7 @@ CONFIGURED = configuration.Configuration(
 
 @pytest.fixture
 def api() -> Dispatcher:
-    made, _, _ = dispatcher(network)
+    made, _, _ = dispatcher(network, failover)
     return made
 
 
@@ -125,7 +126,7 @@ async def test_a_controller_that_nobody_has_configured_keeps_what_it_came_with()
     view = MemoryView()
     for effect in effects.EFFECTS:
         await effect.reconcile(view)
-    assert view.kept.kept == {"route4": None, "route6": None}
+    assert view.kept.kept == {"route4": None, "route6": None, "addresses": {}}
     assert view.told.vips == []
 
 
@@ -142,6 +143,7 @@ async def test_each_controller_gets_its_own_name_and_the_rest_in_common(node: st
         "hosts": (hostname, "lab.example", ["10.0.0.3 printer"]),
         "route4": "10.0.0.1",
         "route6": None,
+        "addresses": {},
     }
 
 
@@ -158,5 +160,9 @@ async def test_carpd_is_told_the_address_and_told_when_there_is_none() -> None:
 
 def test_every_effect_watches_the_noun_that_it_reads() -> None:
     watched = {effect.name: effect.watches for effect in effects.EFFECTS}
-    assert watched.pop("virtual addresses") == (vip.NOUN.name,)
+    assert watched.pop("virtual addresses") == (vip.NOUN.name, interface.NOUN.name)
+    assert watched.pop("addresses") == (interface.NOUN.name,)
+    assert {watched.pop(f"IPv{family} default route") for family in (4, 6)} == {
+        (configuration.NOUN.name, interface.NOUN.name)
+    }
     assert set(watched.values()) == {(configuration.NOUN.name,)}

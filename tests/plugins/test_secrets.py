@@ -6,6 +6,7 @@ from middlewared_plugins.auth import login, user
 from middlewared_plugins.auth import plugin as auth
 from middlewared_plugins.auth.attempts import Attempts
 from middlewared_plugins.auth.user import Account, Accounts, SetUpAdministrator
+from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.network import plugin as network
 from middlewared_plugins.system import plugin as system
 from middlewared_plugins.system import secrets
@@ -25,7 +26,7 @@ from tests.plugins.client import Client
 class World:
     def __init__(self) -> None:
         self.api: Dispatcher
-        self.api, self.engine, _ = dispatcher(system, auth, network)
+        self.api, self.engine, _ = dispatcher(system, auth, network, failover)
         self.keys = MemorySecrets()
         self.engine.secrets = self.keys
         self.admin = Client(self.api, local_root=True)

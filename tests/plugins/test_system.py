@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.network import plugin as network
 from middlewared_plugins.system import plugin as system
 
@@ -14,7 +15,7 @@ World = tuple[Dispatcher, MemoryEngine]
 
 @pytest.fixture
 def world() -> World:
-    made, engine, _ = dispatcher(system, network)
+    made, engine, _ = dispatcher(system, network, failover)
     engine.facts_now = msgspec.structs.replace(
         FACTS, version="1.2.3", boot_id="b", uptime_s=2.5, wall_ns=1_700_000_000_123_456_789, status="BACKUP"
     )

@@ -9,6 +9,7 @@ import pytest
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.shell.routes import DefaultRoutes
+from middlewared.shell.rtnl import Rtnl
 from tests.shell.namespace import inside, ip
 
 
@@ -28,9 +29,9 @@ def defaults(family: str) -> list[str]:
 def test_after_the_end_it_holds_no_socket_and_no_thread() -> None:
     async def work() -> None:
         before = set(threading.enumerate())
-        routes = DefaultRoutes()
-        await routes.gateway(4)
-        await routes.close()
+        rtnl = Rtnl()
+        await DefaultRoutes(rtnl).gateway(4)
+        await rtnl.close()
         async with asyncio.timeout(5):
             while set(threading.enumerate()) > before:  # noqa: ASYNC110 - a thread that ends tells nobody
                 await asyncio.sleep(0.002)
@@ -41,7 +42,7 @@ def test_after_the_end_it_holds_no_socket_and_no_thread() -> None:
 def test_without_a_default_route_there_is_no_gateway() -> None:
     async def work() -> None:
         lan()
-        routes = DefaultRoutes()
+        routes = DefaultRoutes(Rtnl())
         assert await routes.gateway(4) is None
         assert await routes.gateway(6) is None
         await routes.set_gateway(4, None)
@@ -52,7 +53,7 @@ def test_without_a_default_route_there_is_no_gateway() -> None:
 def test_a_gateway_is_set_changed_and_taken_away_in_each_family() -> None:
     async def work() -> None:
         lan()
-        routes = DefaultRoutes()
+        routes = DefaultRoutes(Rtnl())
         await routes.set_gateway(4, "10.0.0.1")
         await routes.set_gateway(6, "fd00::1")
         assert (await routes.gateway(4), await routes.gateway(6)) == ("10.0.0.1", "fd00::1")
@@ -73,7 +74,7 @@ def test_a_route_that_somebody_else_set_is_read_and_never_taken_away() -> None:
     async def work() -> None:
         lan()
         ip("route", "add", "default", "via", "10.0.0.254", "metric", "100")
-        routes = DefaultRoutes()
+        routes = DefaultRoutes(Rtnl())
         assert await routes.gateway(4) == "10.0.0.254"
         await routes.set_gateway(4, "10.0.0.1")
         assert defaults("-4") == ["default via 10.0.0.1 dev lan0", "default via 10.0.0.254 dev lan0 metric 100"]
@@ -86,7 +87,7 @@ def test_a_route_that_somebody_else_set_is_read_and_never_taken_away() -> None:
 def test_a_gateway_that_cannot_be_reached_is_refused_and_the_one_before_stays() -> None:
     async def work() -> None:
         lan()
-        routes = DefaultRoutes()
+        routes = DefaultRoutes(Rtnl())
         await routes.set_gateway(4, "10.0.0.1")
         with pytest.raises(PortFailed, match=r"^set the IPv4 default route to 192\.0\.2\.1: .*unreachable"):
             await routes.set_gateway(4, "192.0.2.1")
