@@ -34,6 +34,7 @@ from middlewared.engine.engine import Engine
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.line_ends import LineEnds
 from middlewared.engine.peer import Peer, Questions
+from middlewared.engine.pool_watch import PoolWatch
 from middlewared.engine.reconcile import EffectView, Reconciler
 from middlewared.engine.repair import Repairer, Snapshots
 from middlewared.engine.replicate import Replicator, history
@@ -157,6 +158,9 @@ class Daemon:
             self._registry,
             self._clock,
         )
+        disks = BlockDisks(Path(boot.pools.disks if boot.pools is not None else NO_DISKS))
+        pools = ToldPools(ZfsFuse(Path(boot.pools.disks)), self._fence.pools) if boot.pools is not None else None
+        self._pool_watch = PoolWatch(pools, disks, self._fence.pool_fault)
         self._controller = ThisController(
             build,
             self._clock,
@@ -174,8 +178,9 @@ class Daemon:
             upkeep=Upkeep(self._data, boot.node),
             audit=self._trail,
             secrets=self._keyring,
-            disks=BlockDisks(Path(boot.pools.disks if boot.pools is not None else NO_DISKS)),
-            pools=ToldPools(ZfsFuse(Path(boot.pools.disks)), self._fence.pools) if boot.pools is not None else None,
+            disks=disks,
+            pools=pools,
+            pool_watch=self._pool_watch,
         )
         self._jobs = Jobs(self._clock, self._bus.publish)
         self._dispatcher = Dispatcher(
@@ -224,6 +229,7 @@ class Daemon:
             self._reconciler.start()
             self._spawn(self._fence.run())
             self._spawn(self._announcer.run())
+            self._spawn(self._pool_watch.run())
             self._spawn(Duties(self._registry.duties, self._engine, self._controller).run())
             self._spawn(self._init.keep_alive())
             if self._cluster is not None and self._boot.interlink is not None:

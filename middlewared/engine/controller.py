@@ -13,6 +13,7 @@ from middlewared.engine.alerts import Alerts
 from middlewared.engine.apply import CommittedState
 from middlewared.engine.aside import SetAside
 from middlewared.engine.peer import Peer
+from middlewared.engine.pool_watch import PoolWatch
 from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator
 from middlewared.engine.tenure import Tenure
@@ -73,6 +74,7 @@ class ThisController:
         secrets: SecretStore,
         disks: Disks,
         pools: PoolStore | None,
+        pool_watch: PoolWatch,
     ) -> None:
         self.node = build.node
         self._build = build
@@ -94,6 +96,7 @@ class ThisController:
         self.secrets = secrets
         self.disks = disks
         self.pools = pools
+        self._pool_watch = pool_watch
 
     def held_secrets(self) -> Mapping[str, Mapping[str, Sealed | str]]:
         """What every noun that declares secrets holds, as far as it is committed."""
@@ -142,6 +145,8 @@ class ThisController:
             ended_often=standing is not None and standing.held,
             disks_ok=sum(voter.reachable for voter in standing.voters) if standing is not None else 0,
             disks_total=self._build.voters,
+            disks=self._pool_watch.serials,
+            pool_fault=self._pool_watch.fault,
             active_urls=self._tenure.active_urls(),
             vip_states=self._vip_states(),
             sightings=self._sightings(),

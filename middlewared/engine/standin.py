@@ -71,6 +71,8 @@ FACTS = ControllerFacts(
     log_damaged=None,
     disks_ok=0,
     disks_total=0,
+    disks=None,
+    pool_fault=None,
     active_urls=(),
     vip_states={},
 )

@@ -37,6 +37,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     log_damaged: the file, seq and fault of a record that could not be read for the peer, until it could.
     ended: why this controller ended itself, where that led to this boot. ended_often: so often that it claims no more.
     disk_ok: the voters that this controller reaches, out of disks_total.
+    disks: serial numbers of the shared disks that answer this controller; None: not looked yet. pool_fault: why a pool
+    that it has imported cannot be written.
     """
 
     version: str
@@ -74,6 +76,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     log_damaged: str | None
     disks_ok: int
     disks_total: int
+    disks: tuple[str, ...] | None
+    pool_fault: str | None
     active_urls: tuple[str, ...]
     vip_states: Mapping[str, str]
     sightings: tuple[Sighting, ...] = ()

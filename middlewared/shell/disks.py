@@ -3,13 +3,17 @@
 The serial number is what makes one disk of two devices. The kernel tells it in sysfs (SCSI: page 0x80, NVMe, virtio); a
 loop device keeps a name of 64 bytes with it, by which the lab gives its disks theirs (LOOP_GET_STATUS64, loop(4)).
 
+A disk is there when its beginning can be read, past the page cache: a device may outlive what it leads to.
+
 Not handled: a disk that is reached by two paths is told once, by the name that sorts first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
+import mmap
 import os
 import stat
 import struct
@@ -23,6 +27,7 @@ _LOOP_MAJOR = 7
 # struct loop_info64: device, inode, rdevice, offset, sizelimit, number, 2 x encryption, flags, 2 names, key, 2 x init
 _LOOP_INFO = struct.Struct("=5Q4I64s64s32s2Q")
 _PARTITION = "-part"
+_BEGINNING = 4096
 
 
 class BlockDisks:
@@ -55,8 +60,9 @@ class BlockDisks:
         return tuple(seen.values())
 
     def _disk(self, entry: Path, device: Path, number: int) -> Disk:
-        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
         try:
+            _read_beginning(fd)
             (size,) = struct.unpack("=Q", fcntl.ioctl(fd, _GET_SIZE64, bytes(8)))
             is_loop = os.major(number) == _LOOP_MAJOR
             serial = _loop_serial(fd) if is_loop else serial_in(self._sysfs / f"{os.major(number)}:{os.minor(number)}")
@@ -75,6 +81,13 @@ def serial_in(sysfs: Path) -> str:
         # The page begins with four bytes about itself.
         return (told[4:] if name.endswith("pg80") else told).decode(errors="replace").strip(" \n\0")
     return ""
+
+
+def _read_beginning(fd: int) -> None:
+    """Raises OSError where the disk does not answer, or ends before."""
+    with mmap.mmap(-1, _BEGINNING) as page:  # aligned, as O_DIRECT wants it
+        if os.preadv(fd, [page], 0) < _BEGINNING:
+            raise OSError(errno.EIO, "the disk ends at once")
 
 
 def _loop_serial(fd: int) -> str:

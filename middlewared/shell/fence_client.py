@@ -71,9 +71,19 @@ class FenceClient:
             raise PortFailed("claim the term", "fenced is not running")
 
     def pools(self, imported: Sequence[str], fault: str | None = None) -> None:
-        """State the pools that this controller has, or is about to have; stated again whenever fenced reappears."""
-        self._pools = hub.Pools(imported=tuple(imported), fault=fault)
+        """State the pools that this controller has, or is about to have; stated again whenever fenced reappears.
+
+        fault None: as it was told last, as long as there is a pool.
+        """
+        known = self._pools.fault if self._pools is not None and imported else None
+        self._pools = hub.Pools(imported=tuple(imported), fault=fault or known)
         self._client.send(self._pools)
+
+    def pool_fault(self, why: str | None) -> None:
+        """State why a pool that is here cannot be written; None: all can."""
+        if self._pools is not None:
+            self._pools = hub.Pools(imported=self._pools.imported, fault=why if self._pools.imported else None)
+            self._client.send(self._pools)
 
     def serve(self, term: int) -> None:
         """Let clients in, as the owner of `term`."""

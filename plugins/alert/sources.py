@@ -45,6 +45,10 @@ def log_damaged(facts: ControllerFacts) -> str | None:
     return f"A record cannot be given to the other controller: {facts.log_damaged}"
 
 
+def pool_fault(facts: ControllerFacts) -> str | None:
+    return f"A pool takes no more writes: {facts.pool_fault}" if facts.pool_fault is not None else None
+
+
 def state_differs(facts: ControllerFacts) -> str | None:
     if facts.state_differs is None:
         return None
@@ -184,6 +188,12 @@ SOURCES = (
         title="The other controller is not in sync",
         holds=peer_not_in_sync,
         after_s=NOT_IN_SYNC_S,
+    ),
+    AlertSource(
+        klass="PoolFault",
+        level="CRITICAL",
+        title="A pool cannot be written",
+        holds=pool_fault,
     ),
     AlertSource(
         klass="VipConflict",

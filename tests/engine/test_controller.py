@@ -11,6 +11,7 @@ import pytest
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.peer import Peer
+from middlewared.engine.pool_watch import PoolWatch
 from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.standin import MemorySecrets, MemoryTrail, MemoryUpkeep, NoDisks
 from middlewared.engine.tenure import Tenure
@@ -67,6 +68,7 @@ class World:
             secrets=MemorySecrets(),
             disks=NoDisks(),
             pools=None,
+            pool_watch=PoolWatch(None, NoDisks(), lambda _: None),
         )
 
     def force(self) -> None:

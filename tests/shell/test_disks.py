@@ -52,3 +52,19 @@ async def test_a_disk_is_told_once_with_its_size_and_serial_by_whatever_names_it
         port.close()
     assert (disk.name, disk.path) == (port.path.name, str(tmp_path / "a"))
     assert (disk.serial, disk.size) == ("SHELF-0", loops.DISK_BYTES)
+
+
+@pytest.mark.root
+async def test_a_disk_whose_cable_is_cut_is_not_there(tmp_path: Path) -> None:
+    image = tmp_path / "disk0.img"
+    loops.make_image(image)
+    port = loops.Loop(image, "SHELF-0")
+    (tmp_path / "a").symlink_to(port.path)
+    disks = BlockDisks(tmp_path)
+    try:
+        port.limit(loops.ONE_SECTOR)
+        assert await disks.list() == ()
+        port.limit(0)
+        assert [disk.serial for disk in await disks.list()] == ["SHELF-0"]
+    finally:
+        port.close()

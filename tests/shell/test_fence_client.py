@@ -200,3 +200,16 @@ async def test_the_state_of_the_addresses_is_known_until_fenced_is_lost(fenced: 
     fenced.hang_up()
     await until(lambda: fenced.losses == 1)
     assert fenced.client.carp is None
+
+
+async def test_a_pool_s_fault_is_told_while_there_is_a_pool_and_to_each_new_fenced(fenced: Fenced) -> None:
+    await fenced.accept()
+    fenced.client.pools(["11"])
+    fenced.client.pool_fault("tank is SUSPENDED")
+    fenced.client.pools(["11", "12"])
+    fenced.hang_up()
+    await until(lambda: fenced.losses == 1)
+    await fenced.accept()
+    assert await fenced.read(hub.Pools) == hub.Pools(imported=("11", "12"), fault="tank is SUSPENDED")
+    fenced.client.pools([])
+    assert await fenced.read(hub.Pools) == hub.Pools()
