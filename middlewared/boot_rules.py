@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
 from typing import TypeAlias
 
 import msgspec
@@ -274,10 +274,28 @@ def _one_network(fields: Fields, address: IpAddress, peer: IpAddress) -> Iterato
             yield fields.fault(field, f"must not be the first or the last address of {network}")
 
 
-def _interface(fields: Fields) -> Iterator[Fault]:
-    name = fields.text("interlink.interface")
-    if not 0 < len(name.encode()) < 16 or "/" in name or any(c.isspace() for c in name):
-        yield fields.fault("interlink.interface", "is not the name of a network interface")
+def _interface_of(section: str) -> Rule:
+    def rule(fields: Fields) -> Iterator[Fault]:
+        name = fields.text(f"{section}.interface")
+        if not 0 < len(name.encode()) < 16 or "/" in name or any(c.isspace() for c in name):
+            yield fields.fault(f"{section}.interface", "is not the name of a network interface")
+
+    return rule
+
+
+def _first_address(fields: Fields) -> Iterator[Fault]:
+    try:
+        own = ip_interface(f"{fields.text('first_address.address')}/{int(fields.number('first_address.prefix'))}")
+    except ValueError:
+        yield fields.fault("first_address.address", "is not an IP address with a prefix that it may have")
+        return
+    if own.ip.is_multicast or own.ip.is_unspecified or own.ip.is_loopback or own.ip.is_link_local:
+        yield fields.fault("first_address.address", "must be an address that others can reach")
+    if fields.text("first_address.interface") == fields.text("interlink.interface"):
+        yield fields.fault("first_address.interface", "must not be the interlink", "only the other controller is there")
+    if fields.address("interlink.address") in own.network:
+        reason = "the way to the other controller would be ambiguous"
+        yield fields.fault("first_address.address", "must not lie in the interlink's network", reason)
 
 
 def _ports(fields: Fields) -> Iterator[Fault]:
@@ -321,10 +339,12 @@ RULES: tuple[Rule, ...] = (
     _directories,
     _sockets,
     _listen,
-    _interface,
+    _interface_of("interlink"),
     _addresses,
     _two_ends,
     _ports,
+    _interface_of("first_address"),
+    _first_address,
     _voters,
     _paths,
     _free_floor,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from middlewared import __version__, config, config_command, init_command, log_command
 from middlewared.kernel.errors import CallFailed, MiddlewareError, Refused
+from middlewared.setup import options
 
 PAIR_TIMEOUT_S = 30.0
 
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     log_command.add_parsers(sub)
     config_command.add_parsers(sub)
     init_command.add_parsers(sub)
+    options.add_parsers(sub)
     return parser
 
 

@@ -15,10 +15,14 @@ fields must be to each other stands in boot_rules.py; docs/boot-file.md explains
     prefix = 24                         # both addresses lie in one network
     port = 6000                         # TCP: the log; UDP: heartbeats
 
+    [first_address]                     # this controller's own, until its configuration has one for the interface
+    interface = "eth0"
+    address = "192.0.2.1"
+    prefix = 24
+
     [voters]                            # the shared disks; 3 or 5 paths of one backend
     backend = "shelf"
     paths = ["/run/shelf/0", "/run/shelf/1", "/run/shelf/2"]
-
     others = ["/run/shelf/3"]           # shared disks that do not vote and only hold pools
 
     [power]                             # left out: the other controller's power cannot be cut
@@ -64,6 +68,14 @@ class Interlink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     prefix: int = 24
     port: int = 6000
     """TCP and UDP; the one after it is the pairing's."""
+
+
+class FirstAddress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where this controller can be reached before anything is configured."""
+
+    interface: str
+    address: str
+    prefix: int = 24
 
 
 class Voters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,6 +140,7 @@ class BootFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     run_dir: str = "/run/middleware"
     listen: str = "0.0.0.0:80"
     interlink: Interlink | None = None
+    first_address: FirstAddress | None = None
     voters: Voters | None = None
     power: Power | None = None
     fence: Fence = Fence()
@@ -192,7 +205,7 @@ def flat(read: Mapping[str, object]) -> dict[str, object]:
     values: dict[str, object] = {}
     for field in msgspec.structs.fields(BootFile):
         value = read.get(field.name, field.default)
-        section = _section(field.type)
+        section = section_of(field.type)
         if section is None:
             values[field.name] = value
         elif value is not None:
@@ -204,6 +217,7 @@ def flat(read: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not msgspec.NODEFAULT and value is not None}
 
 
-def _section(type_: Any) -> type[msgspec.Struct] | None:
+def section_of(type_: Any) -> type[msgspec.Struct] | None:
+    """The section that a field of this type is; None for a single value."""
     candidates = (t for t in (type_, *get_args(type_)) if isinstance(t, type) and issubclass(t, msgspec.Struct))
     return next(candidates, None)

@@ -1,4 +1,4 @@
-"""What init has done beside the daemons: the interlink's address at boot, the handover at shutdown."""
+"""What init has done beside the daemons: the addresses of the boot file at boot, the handover at shutdown."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ ASK_S = 5.0
 
 
 def add_parsers(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `interlink` and `hand-over` to a command line whose own parser gives `--config` a default."""
-    about = "give the interlink's interface its address (init does this at boot)"
-    interlink = sub.add_parser("interlink", help=about, description=about)
-    interlink.set_defaults(run=_interlink)
+    """Add `addresses` and `hand-over` to a command line whose own parser gives `--config` a default."""
+    about = "give this controller the addresses of its boot file (init does this at boot)"
+    addresses = sub.add_parser("addresses", help=about, description=about)
+    addresses.set_defaults(run=_addresses)
     about = "if this controller is the active one, give the other what it owns (init does this at shutdown)"
     hand_over = sub.add_parser("hand-over", help=about, description=about)
     hand_over.add_argument("--within", type=float, default=30.0, metavar="S", help="seconds (default: %(default)g)")
     hand_over.set_defaults(run=_hand_over)
-    for parser in (interlink, hand_over):
+    for parser in (addresses, hand_over):
         parser.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="the boot file")
 
 
-def _interlink(args: argparse.Namespace) -> int:
-    from middlewared.shell.interlink_address import give_address
+def _addresses(args: argparse.Namespace) -> int:
+    from middlewared.shell.own_address import give_address
 
     boot = config.load(args.config)
-    if boot.interlink is not None:
-        give_address(boot.interlink, APPEAR_S)
+    for own in (boot.interlink, boot.first_address):
+        if own is not None:
+            give_address(own.interface, own.address, own.prefix, APPEAR_S)
     return 0
 
 

@@ -140,6 +140,23 @@ def test_two_addresses_are_a_network_of_their_own_in_ipv4_and_ipv6() -> None:
     assert sentences(interlink__prefix=64, interlink__address="fd00::1", interlink__peer="fd00::2") == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "begins"),
+    [
+        ({"address": "192.0.2"}, 'first_address.address = "192.0.2": is not an IP address'),
+        ({"prefix": 33}, 'first_address.address = "192.0.2.1": is not an IP address with a prefix'),
+        ({"address": "127.0.0.1"}, 'first_address.address = "127.0.0.1": must be an address that others can reach'),
+        ({"interface": "il0"}, 'first_address.interface = "il0": must not be the interlink; '),
+        ({"interface": ""}, 'first_address.interface = "": is not the name of a network interface'),
+        ({"prefix": 0}, 'first_address.address = "192.0.2.1": must not lie in the interlink\'s network; '),
+    ],
+)
+def test_a_first_address_at_which_nobody_could_be_reached_is_refused(changes: dict[str, object], begins: str) -> None:
+    first = {"interface": "eth0", "address": "192.0.2.1", "prefix": 24, **changes}
+    said = sentences(**{f"first_address__{name}": value for name, value in first.items()})
+    assert said[0].startswith(begins)
+
+
 @pytest.mark.parametrize("port", [6000, 6001])
 def test_the_api_does_not_listen_where_the_other_controller_calls(port: int) -> None:
     for host in ("0.0.0.0", "[::]", "169.254.10.1"):

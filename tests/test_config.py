@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from middlewared.config import BootFile, Interlink, Timing, Voters, flat, load
+from middlewared.config import BootFile, Interlink, Timing, Voters, flat, load, section_of
 from middlewared.kernel.errors import BadBootFile
 
 PAIR = """
@@ -149,10 +150,10 @@ def test_the_address_to_listen_on_is_split() -> None:
 
 def test_the_page_about_the_boot_file_names_every_field() -> None:
     page = (Path(__file__).parent.parent / "docs/boot-file.md").read_text()
-    whole = {
-        "node": "A",
-        "interlink": {"interface": "", "address": "", "peer": ""},
-        "voters": {"backend": "", "paths": []},
+    sections = {
+        field.name: {part.name: "" for part in msgspec.structs.fields(section)}
+        for field in msgspec.structs.fields(BootFile)
+        if (section := section_of(field.type)) is not None
     }
-    fields = [field.removeprefix("timing.") for field in flat(whole)]
+    fields = [field.removeprefix("timing.") for field in flat({"node": "A", **sections})]
     assert [field for field in fields if f"`{field}`" not in page and f"`[{field}]`" not in page] == []

@@ -27,7 +27,7 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_without_an_interlink_there_is_no_address_to_give(run: Run) -> None:
-    assert run("interlink") == (0, "", "")
+    assert run("addresses") == (0, "", "")
 
 
 def test_without_a_daemon_nothing_can_be_handed_over_and_the_reason_is_one_line(run: Run, tmp_path: Path) -> None:

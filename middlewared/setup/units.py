@@ -18,7 +18,7 @@ from middlewared.shell import durable_file
 
 TARGET = "middlewared.target"
 SERVICES = (
-    "middlewared-interlink.service",
+    "middlewared-addresses.service",
     "middlewared-fenced.service",
     "middlewared-fenced-watch.service",
     "middlewared-carpd.service",

@@ -45,8 +45,10 @@ for d in etc var; do
     mount -t overlay -o lowerdir=/$d,upperdir=/run/.over/$d,workdir=/run/.work/$d overlay /$d
 done
 mkdir -p {data}
-rm -rf /etc/systemd; cp -r {dir}/etc/. /etc/
+rm -rf /etc/systemd /etc/middlewared.toml; cp -r {dir}/etc/. /etc/
+for watchdog in /dev/watchdog*; do [ ! -e $watchdog ] || mount --bind /dev/null $watchdog; done
 ip link set lo up
+ip link add il0 type veth peer name other
 exec env -i container=test SYSTEMD_UNIT_PATH=/etc/systemd/system PATH="$PATH" \\
     {systemd} --system --unit=multi-user.target --log-target=console --show-status=no
 """
@@ -59,23 +61,23 @@ def cgroup2() -> Path | None:
 
 
 class Machine:
-    """Use as a context manager. dir: an empty directory, with what is to lie in its /etc below etc/."""
+    """Use as a context manager. directory: an empty one. boot_file: None for a machine that is no controller yet."""
 
-    def __init__(self, directory: Path, boot_file: str) -> None:
+    def __init__(self, directory: Path, boot_file: str | None) -> None:
         self._dir = directory
         self._pid = 0
         root = cgroup2()
         assert root is not None
         self._cgroup = root / f"mw-test-{os.getpid()}-{next(_numbers)}"
-        units.install(units.files(BINARIES, DATA), directory)
         system = directory / "etc/systemd/system"
-        # It would take the hardware watchdog of this machine.
-        (directory / "etc/systemd/system.conf.d/50-middlewared.conf").unlink()
+        system.mkdir(parents=True)
+        if boot_file is not None:
+            units.install(units.files(BINARIES, DATA), directory)
+            (directory / "etc/middlewared.toml").write_text(boot_file)
         for name, text in _TARGETS.items():
             (system / name).write_text(f"[Unit]\n{text}\n")
         (system / "service.d").mkdir()
         (system / "service.d/log.conf").write_text("[Service]\nStandardOutput=append:/run/log\nStandardError=inherit\n")
-        (directory / "etc/middlewared.toml").write_text(boot_file)
         (directory / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
 
     def __enter__(self) -> Machine:
@@ -108,7 +110,8 @@ class Machine:
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """A command in the machine."""
-        enter = ("nsenter", "-t", str(self._pid), "-m", "-p", "-u", "-i", "-n", "--")
+        path = f"PATH={BINARIES}:{os.environ['PATH']}"
+        enter = ("nsenter", "-t", str(self._pid), "-m", "-p", "-u", "-i", "-n", "--", "env", path)
         return subprocess.run([*enter, *argv], capture_output=True, text=True, timeout=WITHIN_S * 3, check=False)
 
     def systemctl(self, *argv: str) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,22 +16,26 @@ from tests.setup.machine import SYSTEMD, Machine, cgroup2
 DAEMONS = ("middlewared-fenced.service", "middlewared-carpd.service", "middlewared.service")
 FENCED, CARPD, MIDDLEWARED = DAEMONS
 WATCH = "middlewared-fenced-watch.service"
-BOOT_FILE = 'node = "A"\n\n[interlink]\ninterface = "lo"\naddress = "169.254.10.1"\npeer = "169.254.10.2"\n'
+BOOT_FILE = 'node = "A"\n\n[interlink]\ninterface = "il0"\naddress = "169.254.10.1"\npeer = "169.254.10.2"\n'
 
 pytestmark = pytest.mark.full
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def need_systemd() -> None:
     if os.geteuid() != 0 or cgroup2() is None or not SYSTEMD.exists():
         pytest.skip("needs root, a cgroup2 mount and systemd")
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    need_systemd()
     with Machine(tmp_path_factory.mktemp("machine"), BOOT_FILE) as made:
         made.until("everything is up", lambda: all(made.is_up(name) for name in SERVICES))
         yield made
 
 
 def test_the_boot_gives_the_interlink_its_address_and_nothing_fails(machine: Machine) -> None:
-    assert "169.254.10.1/24" in machine.run("ip", "addr", "show", "lo").stdout
+    assert "169.254.10.1/24" in machine.run("ip", "addr", "show", "il0").stdout
     assert machine.systemctl("--failed", "--no-legend") == ""
 
 
@@ -85,3 +90,32 @@ def test_a_fenced_that_does_not_come_back_reboots_the_controller(machine: Machin
     machine.signal(FENCED, signal.SIGKILL)
     machine.until("it rebooted", lambda: not machine.runs, 5.0)
     assert time.monotonic() - killed >= 1.0
+
+
+def test_setup_makes_a_controller_of_a_machine_and_a_second_time_changes_nothing(tmp_path: Path) -> None:
+    need_systemd()
+    (tmp_path / "password").write_text("correct horse\n")
+    words = ("--yes", "--node", "B", "--interlink", "il0", "--address", "other:192.0.2.7/24", "--gateway", "192.0.2.1")
+    argv = ("middlewared", "setup", *words, "--password-file", str(tmp_path / "password"))
+    with Machine(tmp_path / "machine", None) as machine:
+        done = machine.run(*argv)
+        assert done.returncode == 0, done.stderr
+        assert all(machine.is_up(name) for name in SERVICES)
+        assert machine.systemctl("is-enabled", "middlewared.target").strip() == "enabled"
+        assert machine.run("systemctl", "is-enabled", "zfs-import.target").stdout.strip() == "masked"
+        shown = machine.run("ip", "-o", "addr").stdout
+        assert "169.254.10.2/24" in shown
+        assert "192.0.2.7/24" in shown
+        assert machine.run("midclt", "call", "user.has_local_administrator_set_up").stdout == "True\n"
+        assert '"ipv4gateway":"192.0.2.1"' in machine.run("midclt", "call", "network.configuration.config").stdout
+        before = {name: machine.pid(name) for name in DAEMONS}
+        again = machine.run(*argv)
+        assert again.returncode == 0, again.stderr
+        assert "the units stay" in again.stderr
+        assert {name: machine.pid(name) for name in DAEMONS} == before
+        other = machine.run("middlewared", "setup", "--yes", "--peer", "169.254.10.9", "--no-pairing")
+        assert other.returncode == 0, other.stderr
+        assert "the daemons are started anew" in other.stderr
+        assert not before.items() & {name: machine.pid(name) for name in DAEMONS}.items()
+        assert 'peer = "169.254.10.9"' in machine.run("cat", "/etc/middlewared.toml").stdout
+        assert 'peer = "169.254.10.1"' in machine.run("cat", "/etc/middlewared.toml.old").stdout

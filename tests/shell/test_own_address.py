@@ -5,14 +5,9 @@ import json
 
 import pytest
 
-from middlewared.config import Interlink
 from middlewared.kernel.errors import PortFailed
-from middlewared.shell.interlink_address import give_address
+from middlewared.shell.own_address import give_address
 from tests.shell.namespace import inside, ip
-
-
-def on(interface: str, address: str, prefix: int = 24) -> Interlink:
-    return Interlink(interface=interface, address=address, peer=address, prefix=prefix)
 
 
 def addresses(interface: str) -> list[tuple[str, int, str]]:
@@ -28,9 +23,9 @@ def test_the_interface_gets_its_address_and_comes_up_and_a_second_time_nothing_c
     async def work() -> None:
         ip("link", "add", "il0", "type", "veth", "peer", "name", "other")
         for _ in range(2):
-            give_address(on("il0", "169.254.10.1", 30), 0.0)
+            give_address("il0", "169.254.10.1", 30, 0.0)
             assert addresses("il0") == [("169.254.10.1", 30, "link")]
-        give_address(on("il0", "fd00::1", 64), 0.0)
+        give_address("il0", "fd00::1", 64, 0.0)
         assert addresses("il0")[1:] == [("fd00::1", 64, "global")]
         assert "UP" in json.loads(ip("-j", "link", "show", "dev", "il0"))[0]["flags"]
 
@@ -39,7 +34,7 @@ def test_the_interface_gets_its_address_and_comes_up_and_a_second_time_nothing_c
 
 def test_an_interface_that_appears_late_is_waited_for() -> None:
     async def work() -> None:
-        waiting = asyncio.create_task(asyncio.to_thread(give_address, on("il1", "10.0.0.1"), 10.0))
+        waiting = asyncio.create_task(asyncio.to_thread(give_address, "il1", "10.0.0.1", 24, 10.0))
         await asyncio.sleep(0.05)
         assert not waiting.done()
         ip("link", "add", "il1", "type", "veth", "peer", "name", "other")
@@ -52,6 +47,6 @@ def test_an_interface_that_appears_late_is_waited_for() -> None:
 def test_one_that_is_not_there_is_named_with_those_that_are() -> None:
     async def work() -> None:
         with pytest.raises(PortFailed, match="there is no interface il7; there are: lo"):
-            give_address(on("il7", "10.0.0.1"), 0.0)
+            give_address("il7", "10.0.0.1", 24, 0.0)
 
     inside(work)
