@@ -22,7 +22,7 @@ _DEV = Path("/run/.dev")
 _ZFS_STATE = Path("/var/lib/zfs")
 _REWRITTEN = ("hostname", "hosts", "resolv.conf")
 """Files of /etc that the product writes. In a user namespace a file of the host's root could not be opened for that."""
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "fuse", "pts")
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse")
 _HOST_IDS = {"A": 0x0A0A0001, "B": 0x0B0B0002}
 """Below 2^31: zfs-fuse shows others as negative numbers."""
 
@@ -79,6 +79,9 @@ def _mount_dev(binds: Sequence[Bind]) -> None:
         _bind(Path(bind.source), _DEV / Path(bind.target).relative_to("/dev"))
     for link, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         (_DEV / link).symlink_to(f"/proc/self/fd{target}")
+    (_DEV / "pts").mkdir()
+    namespaces.mount("devpts", str(_DEV / "pts"), "devpts", options="ptmxmode=666")
+    (_DEV / "ptmx").symlink_to("pts/ptmx")
     (_DEV / "shm").mkdir()
     namespaces.mount("tmpfs", str(_DEV / "shm"), "tmpfs", options="mode=1777")
     namespaces.mount(str(_DEV), "/dev", flags=namespaces.MS_MOVE)
