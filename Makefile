@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 CODE := middlewared typings/middlewared_plugins typings/middlewared_migrations tests bench
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-full sim worlds sim-mutants crash check bench campaign upgrade-test clean
+.PHONY: help setup run test test-full sim worlds sim-mutants crash check bench campaign upgrade-test dist clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -60,7 +60,13 @@ campaign: setup  ## an hour of random faults under writers, in a real lab, and a
 upgrade-test: setup  ## upgrade a pair of another version to this one under writers, in both orders: REV=
 	@$(BIN)/python -m tests.upgrade $(if $(REV),--rev $(REV))
 
+dist: setup  ## what a controller is installed from: a wheel, and the exact versions of what it needs
+	@rm -rf build dist
+	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@$(BIN)/python .ci/runtime-lock > dist/requirements.lock
+	@rm -rf build; ls dist
+
 clean:  ## end the lab, remove what was made
 	@test ! -x $(BIN)/middlewared-lab || $(BIN)/middlewared-lab down --wipe
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/out
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from middlewared import __version__, config, config_command, init_command, log_command
+from middlewared import __version__, completion_command, config, config_command, init_command, log_command
 from middlewared.kernel.errors import CallFailed, MiddlewareError, Refused
 from middlewared.setup import options
 
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     config_command.add_parsers(sub)
     init_command.add_parsers(sub)
     options.add_parsers(sub)
+    completion_command.add_parsers(sub, parser)
     return parser
 
 

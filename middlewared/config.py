@@ -15,7 +15,7 @@ fields must be to each other stands in boot_rules.py; docs/boot-file.md explains
     prefix = 24                         # both addresses lie in one network
     port = 6000                         # TCP: the log; UDP: heartbeats
 
-    [first_address]                     # this controller's own, until its configuration has one for the interface
+    [first_address]                     # where it can be reached before anything is configured
     interface = "eth0"
     address = "192.0.2.1"
     prefix = 24

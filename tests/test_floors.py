@@ -60,12 +60,13 @@ MAY_IMPORT = {
     # The composition roots know everything but the lab.
     "daemon": {"kernel", "protocol", "plugin", "log_format", "ports", "config", "store", "engine", "shell", "daemon"},
     "config_command": {"kernel", "boot_rules", "config", "store", "engine", "shell", "config_command"},
+    "completion_command": {"completion_command"},
     "init_command": {"config", "shell", "client", "init_command"},
     "setup": {"kernel", "protocol", "boot_rules", "config", "shell", "client", "setup"},
     "log_command": {"kernel", "config", "store", "engine", "repair_command", "log_command"},
     "repair_command": {"kernel", "config", "store", "shell", "repair_command"},
     "command": {"kernel", "protocol", "plugin", "ports", "config", "store", "engine", "shell", "daemon", "client"}
-    | {"command", "config_command", "init_command", "setup", "log_command", "repair_command"},
+    | {"command", "completion_command", "config_command", "init_command", "setup", "log_command", "repair_command"},
 }
 
 # (file, import) -> why it is allowed
