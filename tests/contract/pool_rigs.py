@@ -53,7 +53,7 @@ class ZfsFuseRig:
 
     def store(self, node: Node) -> PoolStore:
         machine = self._machines[node]
-        return ZfsFuse(SHELF, Commands(machine.enter), machine.mountinfo)
+        return ZfsFuse(SHELF, Commands(machine.enter), machine.process)
 
     def power_cut(self, node: Node) -> None:
         self._machines[node].kill()

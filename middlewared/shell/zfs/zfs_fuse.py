@@ -25,7 +25,7 @@ import msgspec
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.pools import MOUNTS, Dataset, Found, Health, Imported, Layout, Scan
-from middlewared.shell.zfs import mounts
+from middlewared.shell.zfs import mounts, pages
 from middlewared.shell.zfs import zfs_fuse_text as text
 from middlewared.shell.zfs.commands import Commands, Failed
 
@@ -34,18 +34,16 @@ CHANGE_S = 60.0
 BUSY_S = 1.0
 _AGAIN_S = 0.05
 LOOK_S = 0.5
-_DROP_PAGES = 'for disk in "$1"/*; do blockdev --flushbufs "$disk"; done 2>/dev/null; true'
 
 
 class ZfsFuse:
-    """search: the directory with the disks. commands, mountinfo: where ZFS is, if not in this process's namespaces."""
+    """search: the directory with the disks. commands, process: where ZFS is, if not in this process's namespaces."""
 
-    def __init__(
-        self, search: Path, commands: Commands | None = None, mountinfo: Path = Path("/proc/self/mountinfo")
-    ) -> None:
+    def __init__(self, search: Path, commands: Commands | None = None, process: Path = Path("/proc/self")) -> None:
         self._search = str(search)
+        self._devices = process / "root" / search.relative_to("/")
         self._run = (commands or Commands()).run
-        self._mountinfo = mountinfo
+        self._mountinfo = process / "mountinfo"
 
     async def imported(self) -> tuple[Imported, ...]:
         return tuple(pool for pool, _ in (await self._list()).values())
@@ -158,7 +156,12 @@ class ZfsFuse:
         return msgspec.structs.replace(pool, last_used_by=text.last_host(label))
 
     async def _drop_pages(self, purpose: str) -> None:
-        await self._run(purpose, "sh", "-c", _DROP_PAGES, "sh", self._search, timeout_s=ASK_S)
+        """A disk that does not answer may keep its thread; nobody waits longer for it than for a command."""
+        try:
+            async with asyncio.timeout(ASK_S):
+                await asyncio.to_thread(pages.drop, self._devices)
+        except TimeoutError:
+            raise PortFailed(purpose, f"a disk in {self._search} does not answer") from None
 
     def _mounts(self) -> dict[str, str]:
         try:

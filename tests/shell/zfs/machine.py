@@ -33,7 +33,7 @@ class Machine:
         assert self._process.stdout is not None
         self.pid = int(self._process.stdout.readline())
         self.enter = ("nsenter", "-t", str(self.pid), "-m", "-u", "-p", "--")
-        self.mountinfo = Path(f"/proc/{self.pid}/mountinfo")
+        self.process = Path(f"/proc/{self.pid}")
         limit = time.monotonic() + START_S
         while self.run("zpool", "list").returncode:
             assert time.monotonic() < limit, "zfs-fuse does not answer"
