@@ -120,6 +120,8 @@ class Follower:
 class _Role:
     """What the engine asks about its controller's role."""
 
+    closing: str | None = None
+
     def active_urls(self) -> tuple[str, ...]:
         return ()
 

@@ -18,7 +18,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from middlewared import __version__, log_format
+from middlewared import __version__
 from middlewared.config import BootFile
 from middlewared.engine import registry as plugins
 from middlewared.engine.alerts import Alerts
@@ -29,22 +29,24 @@ from middlewared.engine.audit import AuditTrail
 from middlewared.engine.bus import Bus
 from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.dispatch import Dispatcher
+from middlewared.engine.drain import Drain
 from middlewared.engine.duties import Duties
 from middlewared.engine.engine import Engine
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.line_ends import LineEnds
+from middlewared.engine.own_pools import OwnPools
 from middlewared.engine.peer import Peer, Questions
 from middlewared.engine.pool_watch import PoolWatch
 from middlewared.engine.reconcile import EffectView, Reconciler
 from middlewared.engine.repair import Repairer, Snapshots
 from middlewared.engine.replicate import Replicator, history
-from middlewared.engine.start import READ_BATCH, committed_state, rebuilt
+from middlewared.engine.start import committed_state, first_own_event, rebuilt
+from middlewared.engine.succession import Succession
 from middlewared.engine.tenure import Tenure
 from middlewared.engine.told_pools import ToldPools
 from middlewared.kernel.errors import BadBootFile, CallFailed, Refused
 from middlewared.kernel.event import Position
 from middlewared.kernel.facts import PairRecord
-from middlewared.kernel.tenure import TermBegan
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.replication import Replica
 from middlewared.protocol.subscription import Cursor
@@ -66,6 +68,7 @@ from middlewared.store.audit import AuditStore
 from middlewared.store.lock import DataDirectory
 from middlewared.store.log import LogStore
 from middlewared.store.room import Room
+from middlewared.store.transitions import Transitions
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +154,7 @@ class Daemon:
             voters=len(boot.voters.paths) if boot.voters else 0,
         )
         self._peer = Peer(self._clock)
+        self._succeed()
         self._trail = AuditTrail(
             AuditStore.open(self._data / "audit.db"),
             self._log,
@@ -159,8 +163,7 @@ class Daemon:
             self._clock,
         )
         disks = BlockDisks(Path(boot.pools.disks if boot.pools is not None else NO_DISKS))
-        pools = ToldPools(ZfsFuse(Path(boot.pools.disks)), self._fence.pools) if boot.pools is not None else None
-        self._pool_watch = PoolWatch(pools, disks, self._fence.pool_fault)
+        self._pool_watch = PoolWatch(self._pools, disks, self._fence.pool_fault)
         self._controller = ThisController(
             build,
             self._clock,
@@ -171,6 +174,7 @@ class Daemon:
             vip_states=lambda: {v.address: v.state for v in self._fence.carp.vips} if self._fence.carp else {},
             sightings=lambda: self._fence.carp.sightings if self._fence.carp else (),
             aside=self._aside,
+            succession=self._succession,
             force=self._fence.force,
             pairing=Pairing(open=self._open_pairing, join=self._join),
             alerts=Alerts(boot.node, self._registry.alert_sources),
@@ -179,7 +183,7 @@ class Daemon:
             audit=self._trail,
             secrets=self._keyring,
             disks=disks,
-            pools=pools,
+            pools=self._pools,
             pool_watch=self._pool_watch,
         )
         self._jobs = Jobs(self._clock, self._bus.publish)
@@ -197,10 +201,28 @@ class Daemon:
         self._announcer = Announcer(self._registry.announcements, self._dispatcher.ask, self._bus)
         self._api = ApiServer(self._dispatcher, self._bus, boot, files=self._dispatcher.downloads)
 
+    def _succeed(self) -> None:
+        self._pools = None
+        if self._boot.pools is not None:
+            store = ZfsFuse(Path(self._boot.pools.disks))
+            self._pools = ToldPools(store, self._fence.pools, self._tenure.is_fenced)
+        self._succession = Succession(
+            self._boot.node,
+            self._clock,
+            self._fence,
+            OwnPools(self._pools, lambda: self._fence.configured_pools),
+            Drain(self._engine, self._tenure, self._replicator),
+            self._peer.ask,
+            Transitions(self._data / "transitions.jsonl"),
+            vips_up=lambda: self._fence.carp is not None and any(v.state == "MASTER" for v in self._fence.carp.vips),
+        )
+        self._fence.tell(self._succession)
+
     def _keep_state_right(self) -> None:
         path = self._data / "state.db"
         self._snapshots = Snapshots(self._state, self._registry, path, Questions(self._dispatcher))
-        self._peer.answer_by(self._snapshots.answer)
+        self._peer.answer_by(self._succession.answer)
+        self._succession.others = self._snapshots.answer
         self._engine.care.repairer = self._repairer = Repairer(
             self._state,
             self._log,
@@ -228,6 +250,7 @@ class Daemon:
             await self._api.start()
             self._reconciler.start()
             self._spawn(self._fence.run())
+            self._spawn(self._succession.run())
             self._spawn(self._announcer.run())
             self._spawn(self._pool_watch.run())
             self._spawn(Duties(self._registry.duties, self._engine, self._controller).run())
@@ -331,7 +354,7 @@ class Daemon:
         interlink = self._boot.interlink
         if interlink is None:
             raise CallFailed(errno.EINVAL, "The boot file of this controller has no [interlink]")
-        if not discard_mine and (kind := self._first_own_event()) is not None:
+        if not discard_mine and (kind := first_own_event(self._log)) is not None:
             raise Refused(
                 (
                     "discard_mine",
@@ -350,16 +373,6 @@ class Daemon:
         finally:
             if emptied:
                 self._begin_anew("joined")
-
-    def _first_own_event(self) -> str | None:
-        """The kind of the first event that somebody asked for; a new log holds only terms and its format."""
-        at = 0
-        while batch := self._log.since(at, READ_BATCH):
-            for record in batch:
-                if record.kind not in (TermBegan.kind, log_format.Raised.kind):
-                    return record.kind
-            at = batch[-1].seq
-        return None
 
     async def _set_log_aside(self) -> None:
         for task in self._tasks:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
+from middlewared import plugin
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.apply import CommittedState
 from middlewared.engine.aside import SetAside
@@ -31,6 +32,13 @@ FORCE_TIMEOUT_S = 15.0
 HEARD_S = 1.0
 
 Status = Literal["SINGLE", "MASTER", "BACKUP", "ELECTING", "IMPORTING", "ERROR"]
+
+
+class Succession(plugin.Succession, Protocol):
+    """engine.succession.Succession."""
+
+    @property
+    def promoting(self) -> bool: ...
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +73,7 @@ class ThisController:
         vip_states: Callable[[], Mapping[str, str]],
         sightings: Callable[[], tuple[Sighting, ...]] = lambda: (),
         aside: SetAside,
+        succession: Succession,
         force: Callable[[], None],
         pairing: Pairing,
         alerts: Alerts,
@@ -87,6 +96,8 @@ class ThisController:
         self._sightings = sightings
         self.aside: Aside = aside
         self._aside = aside
+        self.succession: plugin.Succession = succession
+        self._succession = succession
         self._force = force
         self._pairing = pairing
         self._alerts = alerts
@@ -147,6 +158,9 @@ class ThisController:
             disks_total=self._build.voters,
             disks=self._pool_watch.serials,
             pool_fault=self._pool_watch.fault,
+            serves=standing is not None and standing.serves,
+            leaving=standing.leaving if standing is not None else None,
+            failed=standing.failed if standing is not None else None,
             active_urls=self._tenure.active_urls(),
             vip_states=self._vip_states(),
             sightings=self._sightings(),
@@ -167,8 +181,13 @@ class ThisController:
         replica = self._replicator.replica
         if replica.halted is not None:
             return "ERROR"
+        standing = self._tenure.standing
+        if standing is not None and standing.failed is not None:
+            return "ERROR"
         if self._tenure.is_standby():
             return "BACKUP"
+        if self._succession.promoting and standing is not None and not standing.serves:
+            return "IMPORTING"
         if isinstance(replica.side, Owner) and self._serves(replica.side):
             return "SINGLE" if replica.side.alone else "MASTER"
         return "ELECTING"

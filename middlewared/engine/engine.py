@@ -120,6 +120,10 @@ class Engine:
         self._replicator = replicator
         self.care = replicator.care = Care(self._state, replicator)
 
+    def writes_wait(self) -> bool:
+        """Whether commands were taken that are not decided yet."""
+        return self._under_way.queued > 0
+
     # --- what dispatch asks ---
 
     def state(self, noun: Noun[S]) -> S:
@@ -181,6 +185,8 @@ class Engine:
             if self._not_opened is not None:
                 raise ConfigBehind(self._not_opened)
             raise NoRole("This controller has just become the owner and is completing its log")
+        if self._tenure.closing is not None:
+            raise NoRole(self._tenure.closing)
         why_not = self._replicator.no_room()
         if why_not is not None:
             raise CallFailed(errno.ENOSPC, why_not)

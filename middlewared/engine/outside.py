@@ -72,7 +72,9 @@ class Projections(Protocol):
 
 
 class Tenure(Protocol):
-    """What the engine asks about its controller's role, when it is not the owner's."""
+    """What the engine asks about its controller's role. closing: why an owner takes no new writes."""
+
+    closing: str | None
 
     def active_urls(self) -> tuple[str, ...]: ...
 

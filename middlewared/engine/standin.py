@@ -28,8 +28,9 @@ from middlewared.kernel.outcomes import Key, Outcome
 from middlewared.kernel.pools import Disk
 from middlewared.kernel.secret import KeyBundle, Sealed, bound_to
 from middlewared.kernel.tail import Page, Tail, described
+from middlewared.kernel.transition import Transition
 from middlewared.kernel.upkeep import LogCheck, Saved
-from middlewared.plugin import Alert, Aside, Command, ControllerFacts, Noun, Plugin, TailFold
+from middlewared.plugin import Alert, Aside, Command, ControllerFacts, Noun, Plugin, Succession, TailFold
 from middlewared.ports import Audit, Disks, Host, PoolStore, SecretStore, Upkeep
 from middlewared.protocol.peer_calls import AWAY, TIMEOUT_S, failed
 from middlewared.protocol.subscription import Cursor
@@ -73,6 +74,9 @@ FACTS = ControllerFacts(
     disks_total=0,
     disks=None,
     pool_fault=None,
+    serves=True,
+    leaving=None,
+    failed=None,
     active_urls=(),
     vip_states={},
 )
@@ -101,6 +105,27 @@ class MemoryLog:
     async def headlines(self, after: int, upto: int) -> list[Headline]:
         await asyncio.sleep(0)
         return self.lines[after:upto]
+
+
+class MemorySuccession:
+    """plugin.Succession. outcome: of the next handover, what it came to or why it was not done. wanted: the reasons."""
+
+    def __init__(self) -> None:
+        self.transitions: list[Transition] = []
+        self.outcome: Transition | MiddlewareError | None = None
+        self.wanted: list[str] = []
+        self.promoting = False
+
+    def history(self) -> list[Transition]:
+        return self.transitions
+
+    async def hand_over(self, why: str, told: Callable[[Transition], None]) -> Transition:
+        self.wanted.append(why)
+        assert self.outcome is not None
+        if isinstance(self.outcome, MiddlewareError):
+            raise self.outcome
+        told(self.outcome)
+        return self.outcome
 
 
 class MemoryEngine:
@@ -134,6 +159,8 @@ class MemoryEngine:
         self.set_aside = MemoryAside(registry, self.states)
         self.aside: Aside = self.set_aside
         self._alerts = Alerts(self.node, registry.alert_sources)
+        self.roles = MemorySuccession()
+        self.succession: Succession = self.roles
 
     def facts(self) -> ControllerFacts:
         return self.facts_now

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from middlewared import log_format
 from middlewared.engine.apply import CommittedState
 from middlewared.engine.registry import Registry
+from middlewared.kernel.tenure import TermBegan
 from middlewared.store.log import LogStore
 from middlewared.store.rebuild import open_state, rebuild
 from middlewared.store.rows import words
@@ -38,3 +40,14 @@ def rebuilt(registry: Registry, reader: LogStore, path: Path, upto: int) -> Stat
     nouns = list(registry.nouns.values())
     rebuild(reader, path, registry.catalogue, nouns, upto)
     return StateStore.open(path, nouns)
+
+
+def first_own_event(log: LogStore) -> str | None:
+    """The kind of the first event that somebody asked for; a new log holds only terms and its format."""
+    at = 0
+    while batch := log.since(at, READ_BATCH):
+        for record in batch:
+            if record.kind not in (TermBegan.kind, log_format.Raised.kind):
+                return record.kind
+        at = batch[-1].seq
+    return None

@@ -45,6 +45,8 @@ class Tenure:
         self._forced_above: int | None = None
         self._forced_term = 0
         self.standing: hub.Standing | None = None
+        self.closing: str | None = None
+        """Why this owner takes no new writes: it hands over."""
         self.changed = asyncio.Event()
 
     def attach(self, replicator: Replicator) -> None:
@@ -67,6 +69,10 @@ class Tenure:
         if standing is None or standing.role not in ("OWNER", "SINGLE"):
             return False
         return standing.role == "SINGLE" or self._clock.boottime() - standing.said_at <= SURE_S
+
+    def is_fenced(self) -> bool:
+        """Whether fenced says that nobody but this controller can write the shared disks."""
+        return self.role == "OWNER" and self.standing is not None and self.standing.fenced
 
     def why(self) -> str:
         """The sentence of the rule that gave the role."""

@@ -2,6 +2,8 @@
 
 fenced ends a controller that has pools and loses the term to the other one. So what it is told is never less than what
 is there: a change that fails, or whose outcome cannot be asked for, leaves the pool told.
+
+And no import is forced, whoever asks for it, unless fenced says that nobody else can write the disks.
 """
 
 from __future__ import annotations
@@ -9,16 +11,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.pools import Dataset, Found, Health, Imported, Layout, Scan
 from middlewared.ports import PoolStore
 
 
 class ToldPools:
-    """tell: states the guids of all pools that are, or may be, imported here."""
+    """tell: states the guids of all pools that are, or may be, imported here.
 
-    def __init__(self, store: PoolStore, tell: Callable[[Sequence[str]], None]) -> None:
+    fenced: whether the disks are ours alone at this moment.
+    """
+
+    def __init__(self, store: PoolStore, tell: Callable[[Sequence[str]], None], fenced: Callable[[], bool]) -> None:
         self._store = store
         self._tell = tell
+        self._fenced = fenced
+        self._may_be_here: list[str] = []
 
     async def imported(self) -> Sequence[Imported]:
         return await self._store.imported()
@@ -27,6 +35,9 @@ class ToldPools:
         return await self._store.found()
 
     async def import_pool(self, guid: str, *, force: bool = False) -> None:
+        if force and not self._fenced():
+            why = "it was not exported, and fenced does not say that the disks are ours"
+            raise PortFailed(f"import pool {guid}", why)
         async with self._coming(guid):
             await self._store.import_pool(guid, force=force)
 
@@ -63,11 +74,25 @@ class ToldPools:
     async def destroy_dataset(self, id: str, *, recursive: bool = False) -> None:  # noqa: A002
         await self._store.destroy_dataset(id, recursive=recursive)
 
+    async def look(self) -> Sequence[Imported]:
+        """What is imported here at this moment; fenced is told. Raises PortFailed."""
+        here = await self._store.imported()
+        self._tell(sorted({*(pool.guid for pool in here), *self._may_be_here}))
+        return here
+
     @asynccontextmanager
     async def _coming(self, guid: str) -> AsyncIterator[None]:
-        self._tell([*(pool.guid for pool in await self._store.imported()), guid])
-        async with self._going():
+        self._may_be_here.append(guid)
+        await self.look()
+        try:
             yield
+        except PortFailed:
+            self._may_be_here.remove(guid)
+            await self.look()
+            raise
+        # Who is cancelled leaves it told: what was asked of ZFS goes on.
+        self._may_be_here.remove(guid)
+        await self.look()
 
     @asynccontextmanager
     async def _going(self) -> AsyncIterator[None]:
@@ -75,4 +100,4 @@ class ToldPools:
         try:
             yield
         finally:
-            self._tell([pool.guid for pool in await self._store.imported()])
+            await self.look()

@@ -130,6 +130,11 @@ class Facts:
     def advert_at(self) -> float | None:
         return None if self._heard is None else self._heard.advert_at
 
+    def last_sign_at(self, disks: Disks) -> float | None:
+        """The last sign of the peer on any channel."""
+        signs = (self.interlink_at, self.advert_at, disks.beat_at())
+        return max((at for at in signs if at is not None), default=None)
+
     def known_term(self, disks: Disks) -> int:
         """The highest term that this controller ever heard of; a new one must be above it."""
         single = self.settings.single_term if self.settings is not None else 0

@@ -234,6 +234,8 @@ class Fenced:
         """Hold the ballot that the decision asks for."""
         facts, began_at = self._facts, self._clock.boottime()
         forced = facts.forced
+        if not facts.owns:
+            facts.serving.decide(began_at, facts.last_sign_at(self._disks))
         mandate = Mandate(
             node=facts.node,
             known_term=facts.known_term(self._disks),

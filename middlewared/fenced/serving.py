@@ -23,6 +23,7 @@ class Serving:
     """serves: while owning. pools: what is imported here. leaving: why a handover was asked of middlewared.
 
     failed, failed_at: why, and when, this controller could not do what it took a term for.
+    decided_at, last_sign_at: when the last claim was decided, and the last sign of the peer at that time.
     """
 
     def __init__(self, *, serves: bool, pools: tuple[str, ...], failed: str | None, failed_at: float | None) -> None:
@@ -31,6 +32,12 @@ class Serving:
         self.leaving: str | None = None
         self.failed = failed
         self.failed_at = failed_at
+        self.decided_at: float | None = None
+        self.last_sign_at: float | None = None
+
+    def decide(self, now: float, last_sign_at: float | None) -> None:
+        """A claim begins, by a controller that does not own."""
+        self.decided_at, self.last_sign_at = now, last_sign_at
 
     def gained(self, settings: hub.Settings | None) -> None:
         self.serves = not self.pools.imported and (settings is None or not settings.pools)

@@ -39,6 +39,8 @@ def standing_of(
         flapping=situation.flapping,
         fencing=fencing.result(disks.held(facts.term)) if facts.owns else None,
         ended=None if facts.ended is None else hub.Ended(wall_ns=facts.ended.wall_ns, why=facts.ended.why),
+        decided_at=serving.decided_at if facts.owns else None,
+        last_sign_at=serving.last_sign_at if facts.owns else None,
     )
 
 

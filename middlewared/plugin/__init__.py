@@ -16,6 +16,7 @@ from middlewared.plugin.calls import (
     PeerCall,
     SessionView,
     Subscribed,
+    Succession,
     TailFold,
     View,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Secrets",
     "SessionView",
     "Subscribed",
+    "Succession",
     "TailFold",
     "View",
     "command",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -13,6 +13,7 @@ from middlewared.kernel.event import Record
 from middlewared.kernel.facts import Node
 from middlewared.kernel.secret import Sealed
 from middlewared.kernel.tail import Page, Tail
+from middlewared.kernel.transition import Transition
 from middlewared.plugin.facts import Alert, AlertSource, ControllerFacts, Difference
 from middlewared.plugin.methods import Announcement, Method
 from middlewared.plugin.noun import Command, Noun, S
@@ -90,11 +91,27 @@ class Aside(Protocol):
         ...
 
 
+class Succession(Protocol):
+    """How this controller becomes active, and stops being so."""
+
+    def history(self) -> Sequence[Transition]:
+        """Its last changes of role, oldest first; the last may be under way."""
+        ...
+
+    async def hand_over(self, why: str, told: Callable[[Transition], None]) -> Transition:
+        """Give the pools and the term to the other controller; returns when that one serves.
+
+        told: how far it is, as often as that changes. Raises CallFailed with the reason where it was not done.
+        """
+        ...
+
+
 class Controller(Protocol):
     """This controller, as plugins may ask about it and ask of it."""
 
     node: Node
     aside: Aside
+    succession: Succession
     upkeep: Upkeep
     audit: Audit
     secrets: SecretStore

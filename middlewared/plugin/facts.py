@@ -36,9 +36,10 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     found equal at a later seq. no_room: why this controller's disk takes no more configuration, None while it does.
     log_damaged: the file, seq and fault of a record that could not be read for the peer, until it could.
     ended: why this controller ended itself, where that led to this boot. ended_often: so often that it claims no more.
-    disk_ok: the voters that this controller reaches, out of disks_total.
     disks: serial numbers of the shared disks that answer this controller; None: not looked yet. pool_fault: why a pool
     that it has imported cannot be written.
+    disk_ok: the voters that this controller reaches, out of disks_total. serves: clients may come.
+    leaving: why an owner wants to hand over. failed: why it could not do what it last took a term for.
     """
 
     version: str
@@ -78,6 +79,9 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     disks_total: int
     disks: tuple[str, ...] | None
     pool_fault: str | None
+    serves: bool
+    leaving: str | None
+    failed: str | None
     active_urls: tuple[str, ...]
     vip_states: Mapping[str, str]
     sightings: tuple[Sighting, ...] = ()

@@ -244,6 +244,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     failed: why this controller could not do what it last took a term for, while that holds it back.
     disks_ok, held, flapping: as the peer is told of this controller (PeerWord).
     fencing: of the peer, while owning. ended: what led to this boot, where this controller ended itself.
+    decided_at, last_sign_at: when the claim of this ownership was decided, and the peer's last sign before it.
     """
 
     role: Role
@@ -268,6 +269,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     flapping: bool = False
     fencing: Fencing | None = None
     ended: Ended | None = None
+    decided_at: float | None = None
+    last_sign_at: float | None = None
 
     @property
     def fenced(self) -> bool:

@@ -38,7 +38,7 @@ class FenceClient:
     def __init__(self, path: str, cluster: Cluster | None, single_term: int) -> None:
         self._cluster = cluster
         self._single_term = single_term
-        self._listener: Listener
+        self._listeners: list[Listener] = []
         self._vips: tuple[Vip, ...] | None = None
         self._groups: tuple[FailoverGroup, ...] = ()
         self._policy: tuple[bool, Node, float] | None = None
@@ -51,8 +51,8 @@ class FenceClient:
         self._client = HubClient(path, "middlewared", on_message=self._take, on_up=self._state_all, on_down=self._lost)
 
     def tell(self, listener: Listener) -> None:
-        """Give the one who must know; before `run`."""
-        self._listener = listener
+        """Give one who must know; before `run`. They are told in the order in which they were given."""
+        self._listeners.append(listener)
 
     @property
     def vips(self) -> tuple[Vip, ...]:
@@ -161,7 +161,8 @@ class FenceClient:
     def _take(self, message: hub.FromFenced) -> None:
         match message:
             case hub.Standing():
-                self._listener.heard(message)
+                for listener in self._listeners:
+                    listener.heard(message)
             case hub.Written() if message.id in self._writes and not self._writes[message.id].done():
                 self._writes[message.id].set_result(message.ok)
             case hub.Carp():
@@ -174,4 +175,5 @@ class FenceClient:
         for answer in self._writes.values():
             if not answer.done():
                 answer.set_result(False)
-        self._listener.lost()
+        for listener in self._listeners:
+            listener.lost()

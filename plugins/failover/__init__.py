@@ -2,15 +2,15 @@
 
 from middlewared.plugin import Announcement, Plugin
 
-from . import aside, quarantine, settings
+from . import aside, quarantine, settings, succession
 from .api import METHODS
 from .effects import EFFECTS
 
 plugin = Plugin(
     name="failover",
     nouns=(settings.NOUN, quarantine.NOUN),
-    methods=METHODS + aside.METHODS,
-    peer=aside.PEER_METHODS,
+    methods=METHODS + aside.METHODS + succession.METHODS,
+    peer=aside.PEER_METHODS + succession.PEER_METHODS,
     effects=EFFECTS,
     duties=aside.DUTIES,
     needs=("network.vip.config",),

@@ -99,6 +99,7 @@ class Role:
 
     standby = False
     sure = True
+    closing: str | None = None
 
     def active_urls(self) -> tuple[str, ...]:
         return ("http://10.0.0.9",)

@@ -13,7 +13,7 @@ from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.peer import Peer
 from middlewared.engine.pool_watch import PoolWatch
 from middlewared.engine.reconcile import Reconciler
-from middlewared.engine.standin import MemorySecrets, MemoryTrail, MemoryUpkeep, NoDisks
+from middlewared.engine.standin import MemorySecrets, MemorySuccession, MemoryTrail, MemoryUpkeep, NoDisks
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
 from middlewared.plugin import AlertSource, Effect, View
@@ -50,6 +50,7 @@ class World:
         self.tenure.attach(controller.replicator)
         self.reconciler = Reconciler([Effect(name="light", watches=(), reconcile=light)], MemoryView())
         self.peer = Peer(SystemClock())
+        self.roles = MemorySuccession()
         self.this = ThisController(
             build,
             SystemClock(),
@@ -59,6 +60,7 @@ class World:
             reconciler=lambda: self.reconciler,
             vip_states=lambda: {"10.0.0.9": "MASTER"},
             aside=controller.aside,
+            succession=self.roles,
             force=self.force,
             pairing=Pairing(open=self.open, join=self.join),
             alerts=Alerts(build.node, sources),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 
 from middlewared.engine.told_pools import ToldPools
@@ -9,6 +12,7 @@ from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.pools import Layout, Vdev
 from middlewared.sim.pools import MemoryPools, PoolDisks
 
+OTHER = Layout(data=(Vdev(type="MIRROR", devices=("/dev/shelf/2", "/dev/shelf/3")),))
 MIRROR = Layout(data=(Vdev(type="MIRROR", devices=("/dev/shelf/0", "/dev/shelf/1")),))
 
 
@@ -17,7 +21,11 @@ class World:
         self.disks = PoolDisks()
         self.zfs = MemoryPools(self.disks, "a")
         self.told: list[list[str]] = []
-        self.pools = ToldPools(self.zfs, lambda guids: self.told.append(list(guids)))
+        self.fenced = True
+        self.pools = ToldPools(self.zfs, self.tell, lambda: self.fenced)
+
+    def tell(self, imported: Sequence[str]) -> None:
+        self.told.append(list(imported))
 
 
 async def test_a_pool_is_told_before_it_is_made_and_by_its_guid_afterwards() -> None:
@@ -44,3 +52,40 @@ async def test_what_fails_leaves_what_is_so_told() -> None:
     with pytest.raises(PortFailed):
         await world.pools.import_pool("99")
     assert world.told[2:] == [[guid], [guid, "99"], [guid]]
+
+
+async def test_two_that_come_at_once_are_both_told_until_both_are_there() -> None:
+    world = World()
+    one = await world.pools.create("one", MIRROR)
+    two = await world.pools.create("two", OTHER)
+    await world.pools.export_pool("one")
+    await world.pools.export_pool("two")
+    world.told.clear()
+    await asyncio.gather(world.pools.import_pool(one), world.pools.import_pool(two))
+    assert world.told[-1] == sorted([one, two])
+    assert all(told == sorted(told) for told in world.told)
+
+
+async def test_nothing_is_forced_unless_the_disks_are_fenced() -> None:
+    world = World()
+    guid = await world.pools.create("tank", MIRROR)
+    await world.pools.export_pool("tank")
+    world.fenced = False
+    with pytest.raises(PortFailed, match="fenced does not say"):
+        await world.pools.import_pool(guid, force=True)
+    await world.pools.import_pool(guid)
+
+
+async def test_an_import_that_is_cancelled_leaves_the_pool_told_for_it_may_come_yet() -> None:
+    world = World()
+    guid = await world.pools.create("tank", MIRROR)
+    await world.pools.export_pool("tank")
+    world.zfs.import_pool = never  # type: ignore[method-assign]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(world.pools.import_pool(guid), 0.01)
+    await world.pools.look()
+    assert world.told[-1] == [guid]
+
+
+async def never(guid: str, *, force: bool = False) -> None:
+    await asyncio.Event().wait()

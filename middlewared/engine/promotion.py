@@ -1,0 +1,74 @@
+"""The deeds of a promotion: an owner of the term becomes a controller that serves.
+
+    fence    every disk that can be reached is held by us in our term: nobody else's write lands any more
+    import   all configured pools side by side; forced only because of `fence`
+    serve    fenced lets clients in, and carpd takes the VIPs
+
+A pool that cannot be imported here fails the promotion while the other controller may do better: what was imported is
+exported again and the term given up. Where the other one cannot be asked, or says that it cannot take over either, the
+rest of the pools is served, and what is missing is told; none at all is served only where an operator forced it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+
+from middlewared.engine.own_pools import OwnPools
+from middlewared.engine.standings import LOOK_S, Standings
+from middlewared.engine.steps import Deeds
+from middlewared.kernel.errors import CallFailed
+
+
+class Promotion:
+    """serve: tells fenced that what a term needs is there. peer_could: whether the other one says that it could."""
+
+    def __init__(
+        self,
+        standings: Standings,
+        pools: OwnPools,
+        serve: Callable[[int], None],
+        peer_could: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._standings = standings
+        self._pools = pools
+        self._serve = serve
+        self._peer_could = peer_could
+
+    def deeds(self) -> Deeds:
+        return Deeds(
+            do={"fence": self._fence, "import": self._import, "serve": self._let_in}, undo={"import": self._export}
+        )
+
+    async def _fence(self) -> str:
+        if not self._pools.configured:
+            return "no pool is configured"
+        standing = await self._standings.until(lambda s: s.fenced)
+        return f"{sum(voter.reachable for voter in standing.voters)} of {len(standing.voters)} disks"
+
+    async def _import(self) -> str:
+        done, not_done = await self._pools.import_all(force=True)
+        if not_done:
+            await self._bear(done, not_done)
+        return "; ".join([", ".join(done), *not_done]) if not_done else ", ".join(done)
+
+    async def _bear(self, done: list[str], not_done: list[str]) -> None:
+        """Whether to serve although some pools are not there. Raises CallFailed where not."""
+        standing = self._standings.now
+        if standing is not None and standing.rule == "FORCED":
+            return
+        if not done or await self._peer_could():
+            raise CallFailed(errno.EIO, "; ".join(not_done))
+
+    async def _export(self) -> str:
+        return await self._pools.export_all(force=True)
+
+    async def _let_in(self) -> str:
+        while True:
+            # The term may have gone on meanwhile, and fenced takes the word of the present one only.
+            standing = await self._standings.until(lambda s: s.role == "OWNER")
+            if standing.serves:
+                return ""
+            self._serve(standing.term)
+            await asyncio.sleep(LOOK_S)

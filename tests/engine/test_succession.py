@@ -1,0 +1,338 @@
+"""Two controllers that share pools, each with its succession and a stand-in for its fenced: who does what, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from middlewared.engine.own_pools import OwnPools
+from middlewared.engine.succession import Succession
+from middlewared.engine.told_pools import ToldPools
+from middlewared.kernel.errors import CallFailed, PortFailed
+from middlewared.kernel.facts import Node, PoolName
+from middlewared.kernel.pools import Layout, Vdev
+from middlewared.kernel.transition import Transition
+from middlewared.protocol import hub
+from middlewared.shell.clock import SystemClock
+from middlewared.sim.pools import MemoryPools, PoolDisks
+from middlewared.store.transitions import Transitions
+from tests.engine.controllers import until
+from tests.engine.standing import standing
+
+TANK = Layout(data=(Vdev(type="MIRROR", devices=("/dev/shelf/0", "/dev/shelf/1")),))
+
+
+class Writes:
+    """engine.handover.Writes, level at once unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.closing: str | None = None
+        self.level: int | None = 7
+        self.digest = "equal"
+
+    def level_with_peer(self) -> int | None:
+        return self.level
+
+    async def state_digest(self) -> tuple[int, str]:
+        return 7, self.digest
+
+
+class Zfs(MemoryPools):
+    """refuses: what every export, or import, is refused with. hangs: an export that never comes back."""
+
+    def __init__(self, disks: PoolDisks, host: str) -> None:
+        super().__init__(disks, host)
+        self.no_export = ""
+        self.no_import = ""
+        self.hangs = False
+
+    async def import_pool(self, guid: str, *, force: bool = False) -> None:
+        if self.no_import:
+            raise PortFailed("import", self.no_import)
+        await super().import_pool(guid, force=force)
+
+    async def export_pool(self, name: str, *, force: bool = False) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.no_export:
+            raise PortFailed("export", self.no_export)
+        await super().export_pool(name, force=force)
+
+
+class Side:
+    """One controller. It stands in for fenced, too: what fenced is told changes where it stands."""
+
+    def __init__(self, node: Node, disks: PoolDisks, directory: Path) -> None:
+        self.node: Node = node
+        self.zfs = Zfs(disks, f"controller-{node}")
+        self.writes = Writes()
+        self.peer: Side
+        self.configured_pools: tuple[PoolName, ...] | None = ()
+        self.told: list[str] = []
+        self.imported: tuple[str, ...] = ()
+        self.ended = ""
+        self.term = 1
+        self.standing = standing("STANDBY", 1)
+        self.kept = Transitions(directory / f"{node}.jsonl")
+        self.succession = Succession(
+            node,
+            SystemClock(),
+            self,
+            OwnPools(ToldPools(self.zfs, self.pools, lambda: self.standing.fenced), lambda: self.configured_pools),
+            self.writes,
+            self.ask,
+            self.kept,
+            vips_up=lambda: False,
+        )
+        self.deaf = False
+
+    async def ask(self, method: str, *params: object, timeout_s: float = 2.0) -> object:
+        if self.deaf or self.peer.deaf:
+            raise CallFailed(107, "the other controller is away")
+        return await self.peer.succession.answer(method, params)
+
+    # fenced
+
+    def own(self, term: int, *, rule: str = "GONE") -> None:
+        self.say(role="OWNER", term=term, serves=not self.configured_pools, rule=rule)
+
+    def stand_by(self, why: str = "the peer owns", **more: object) -> None:
+        self.say(role="STANDBY", serves=False, leaving=None, why=why, **more)
+
+    def say(self, **changes: object) -> None:
+        fencing = hub.Fencing(fenced=True, disks=3, reachable=3, held=3)
+        self.standing = msgspec.structs.replace(self.standing, **{"fencing": fencing, **changes})
+        self.succession.heard(self.standing)
+
+    def pools(self, imported: Sequence[str], fault: str | None = None) -> None:
+        self.imported = tuple(imported)
+        if self.standing.leaving is not None and not imported:
+            self.told.append("pools gone")
+
+    def serve(self, term: int) -> None:
+        if term == self.standing.term and not self.standing.serves:
+            self.told.append("serve")
+            self.say(serves=True)
+
+    def block(self, term: int, why: str) -> None:
+        self.told.append("block")
+        self.say(serves=False)
+
+    def resign(self, why: str, *, failed: bool = False) -> None:
+        assert not self.imported
+        self.told.append("resign failed" if failed else "resign")
+        self.stand_by(failed=why if failed else None)
+        if not failed:
+            asyncio.get_running_loop().call_soon(self.peer.own, self.standing.term + 1)
+
+    def end(self, why: str) -> None:
+        self.ended = why
+        self.stand_by()
+
+
+class World:
+    def __init__(self, directory: Path) -> None:
+        self.disks = PoolDisks()
+        self.a = Side("A", self.disks, directory)
+        self.b = Side("B", self.disks, directory)
+        self.a.peer, self.b.peer = self.b, self.a
+
+    async def make_pool(self, name: str = "tank") -> None:
+        guid = await self.a.zfs.create(name, TANK)
+        for side in (self.a, self.b):
+            side.configured_pools = (PoolName(name=name, guid=guid),)
+
+    @property
+    def importers(self) -> set[str]:
+        return {host for hosts in self.disks.importers.values() for host in hosts}
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    tasks = [asyncio.create_task(side.succession.run()) for side in (made.a, made.b)]
+    for side in (made.a, made.b):
+        side.stand_by()
+    yield made
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def a_serves(world: World) -> None:
+    await world.make_pool()
+    world.a.own(2)
+    await until(lambda: world.a.standing.serves)
+    await until(lambda: last(world.a).outcome == "done")
+
+
+def last(side: Side) -> Transition:
+    return side.kept.all()[-1]
+
+
+def steps(transition: Transition) -> list[str]:
+    return [step.name for step in transition.steps]
+
+
+def ignore(_: Transition) -> None:
+    return None
+
+
+class TestPromotion:
+    async def test_an_owner_imports_its_pools_and_serves(self, world: World) -> None:
+        await a_serves(world)
+        assert world.importers == {"controller-A"}
+        assert steps(last(world.a)) == ["fence", "import", "serve"]
+
+    async def test_fenced_knows_of_a_pool_before_it_is_imported(self, world: World) -> None:
+        await world.make_pool()
+        await world.a.zfs.export_pool("tank")
+        seen: list[tuple[str, ...]] = []
+        real = world.a.zfs.import_pool
+
+        async def import_pool(guid: str, *, force: bool = False) -> None:
+            seen.append(world.a.imported)
+            await real(guid, force=force)
+
+        world.a.zfs.import_pool = import_pool  # type: ignore[method-assign]
+        world.a.own(2)
+        await until(lambda: world.a.standing.serves)
+        assert seen == [world.a.imported] and len(world.a.imported) == 1
+
+    async def test_nothing_is_imported_before_the_disks_are_fenced(self, world: World) -> None:
+        await world.make_pool()
+        await world.a.zfs.export_pool("tank")
+        world.a.say(role="OWNER", term=2, fencing=hub.Fencing(fenced=False, disks=3, reachable=3, held=2))
+        await until(lambda: bool(world.a.kept.all()))
+        await asyncio.sleep(0.05)
+        assert world.importers == set()
+        world.a.say()
+        await until(lambda: world.a.standing.serves)
+
+    async def test_a_pool_that_cannot_be_imported_gives_the_term_up_where_the_other_one_could_do_better(
+        self, world: World
+    ) -> None:
+        await world.make_pool()
+        await world.a.zfs.export_pool("tank")
+        world.a.zfs.no_import = "one or more devices is currently unavailable"
+        world.a.own(2)
+        await until(lambda: "resign failed" in world.a.told)
+        assert world.a.standing.failed == "import: tank: one or more devices is currently unavailable"
+        assert last(world.a).outcome == "undone"
+
+    async def test_an_operators_force_serves_without_the_pool(self, world: World) -> None:
+        await world.make_pool()
+        await world.a.zfs.export_pool("tank")
+        world.a.zfs.no_import = "no such pool"
+        world.a.own(2, rule="FORCED")
+        await until(lambda: world.a.standing.serves)
+        assert "no such pool" in last(world.a).steps[1].detail
+
+    async def test_the_end_of_the_term_abandons_it(self, world: World) -> None:
+        await world.make_pool()
+        world.a.say(role="OWNER", term=2, fencing=None)
+        await until(lambda: world.a.succession.promoting)
+        world.a.stand_by("B holds a majority of the disks")
+        await until(lambda: not world.a.succession.promoting)
+        assert (last(world.a).outcome, last(world.a).why) == ("abandoned", "B holds a majority of the disks")
+
+
+class TestHandover:
+    async def test_it_moves_pools_and_term_and_tells_the_steps_of_both(self, world: World) -> None:
+        await a_serves(world)
+        told: list[Transition] = []
+        done = await world.a.succession.hand_over("asked by root", told.append)
+        assert steps(done) == ["ask", "drain", "block", "export", "release", "taken"]
+        assert world.importers == {"controller-B"}
+        assert world.b.standing.serves and not world.a.standing.serves
+        assert done.steps[-1].detail.startswith("promotion: fence"), done.steps[-1]
+        assert world.a.told == ["serve", "block", "resign"]
+        assert len(told) >= 7
+        await until(lambda: world.a.writes.closing is None)
+
+    async def test_a_busy_pool_gives_everything_back(self, world: World) -> None:
+        await a_serves(world)
+        world.a.zfs.no_export = "pool is busy"
+        with pytest.raises(CallFailed, match="The handover was undone: export: tank: pool is busy"):
+            await world.a.succession.hand_over("asked", ignore)
+        assert world.a.standing.serves and world.a.writes.closing is None
+        assert world.importers == {"controller-A"}
+
+    @pytest.mark.full
+    async def test_an_export_that_hangs_ends_the_controller_with_its_reservation(self, world: World) -> None:
+        await a_serves(world)
+        world.a.zfs.hangs = True
+        with pytest.raises(CallFailed, match="ended"):
+            await asyncio.wait_for(world.a.succession.hand_over("asked", ignore), 10)
+        assert world.a.ended == "export was not done within 4 s"
+        assert "resign" not in world.a.told
+
+    @pytest.mark.parametrize(
+        ("spoil", "why"),
+        [
+            (lambda world: world.b.say(role="WAITING"), "it stands WAITING"),
+            (lambda world: world.b.stand_by(failed="tank is broken there"), "tank is broken there"),
+            (lambda world: world.disks.cut.add("controller-B"), "it does not see tank"),
+            (lambda world: setattr(world.b, "deaf", True), "away"),
+        ],
+    )
+    async def test_it_does_not_begin_where_the_other_one_cannot(
+        self, world: World, spoil: Callable[[World], object], why: str
+    ) -> None:
+        await a_serves(world)
+        spoil(world)
+        with pytest.raises(CallFailed, match=why):
+            await world.a.succession.hand_over("asked", ignore)
+        assert world.a.told == ["serve"] and world.a.writes.closing is None
+
+    async def test_states_that_differ_are_not_handed_over(self, world: World) -> None:
+        await a_serves(world)
+        world.b.writes.digest = "different"
+        with pytest.raises(CallFailed, match="the two states are not equal"):
+            await world.a.succession.hand_over("asked", ignore)
+        assert world.a.writes.closing is None
+
+    async def test_fenceds_wish_to_leave_is_carried_out(self, world: World) -> None:
+        await a_serves(world)
+        world.a.say(leaving="a network is lost here")
+        await until(lambda: world.b.standing.serves)
+        assert last(world.a).cause == "a network is lost here"
+
+    async def test_who_does_not_own_does_not_hand_over(self, world: World) -> None:
+        with pytest.raises(CallFailed, match="does not own"):
+            await world.a.succession.hand_over("asked", ignore)
+
+    async def test_a_daemon_that_comes_back_in_the_middle_of_a_handover_promotes_itself_again(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        await a_serves(world)
+        await world.a.zfs.export_pool("tank")
+        world.a.say(serves=False)
+        await until(lambda: world.a.standing.serves)
+        assert world.importers == {"controller-A"}
+
+
+class TestHistory:
+    async def test_what_was_under_way_when_the_process_ended_is_told_as_interrupted(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        await world.make_pool()
+        world.a.say(role="OWNER", term=2, fencing=None)
+        await until(lambda: world.a.succession.promoting)
+        (found,) = Transitions(tmp_path / "A.jsonl").all()
+        assert (found.outcome, steps(found)) == ("interrupted", ["fence"])
+
+    async def test_what_fenced_did_before_is_told_as_the_first_steps(self, world: World) -> None:
+        world.a.say(role="OWNER", term=2, serves=False, since=10.0, decided_at=9.9, last_sign_at=9.6, why="B is silent")
+        await until(lambda: world.a.standing.serves)
+        await until(lambda: last(world.a).outcome == "done")
+        found = last(world.a).steps[:2]
+        assert [(step.name, round(step.ms)) for step in found] == [("notice", 300), ("claim", 100)]
+
+    async def test_a_file_that_cannot_be_read_is_an_empty_history(self, tmp_path: Path) -> None:
+        (tmp_path / "x.jsonl").write_bytes(b"{not json")
+        assert Transitions(tmp_path / "x.jsonl").all() == ()
