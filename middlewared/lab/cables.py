@@ -1,7 +1,8 @@
-"""The switch: two bridges in the bench's own network namespace, and a cable to each machine.
+"""The switch: three bridges in the bench's own network namespace, and cables to each machine.
 
-br0 is the LAN, br1 the interlink; the cables end outside the controllers, so carrier can be dropped at either end. No
-spanning tree and no multicast snooping: a port forwards from the moment it is up. See bridge(8), veth(4), nft(8).
+br0 is the LAN, br2 a second one, br1 the interlink; the cables end outside the controllers, so carrier can be dropped
+at either end. No spanning tree and no multicast snooping: a port forwards from the moment it is up. See bridge(8),
+veth(4), nft(8).
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from middlewared.kernel.errors import PortFailed
 from middlewared.lab.faults import Wiring
 
 TOOL_TIMEOUT_S = 10.0
-_BRIDGE = {"s": "br0", "i": "br1"}
-_NICS = {"s": "eth0", "i": "il0"}
+_BRIDGE = {"s": "br0", "i": "br1", "t": "br2"}
+_NICS = {"s": "eth0", "i": "il0", "t": "eth1"}
+_NUMBER = {"s": 1, "i": 2, "t": 3}
 
 
 def ports_of(machine: str) -> tuple[str, ...]:
-    return ("sC",) if machine == "client" else (f"s{machine}", f"i{machine}")
+    return ("sC", "tC") if machine == "client" else (f"s{machine}", f"t{machine}", f"i{machine}")
 
 
 def mac(port: str) -> str:
     """The hardware address at the machine's end: the same after each boot, as on a real network card."""
-    return f"02:00:00:00:0{1 if port[0] == 's' else 2}:0{port[1].lower()}"
+    return f"02:00:00:00:0{_NUMBER[port[0]]}:0{port[1].lower()}"
 
 
 async def build_switch() -> None:

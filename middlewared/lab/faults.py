@@ -4,11 +4,11 @@ The lab never patches cables one command at a time. Every command changes the on
 says which ports are up, which frames are dropped and which shelf cables are cut, and the bench applies the difference.
 So commands are idempotent, and a heal during a power cut cannot plug a dead controller in.
 
-Ports are the switch's ends of the cables: sA, sB, sC of the LAN (C is the client), iA and iB of the interlink. A
-controller sees carrier on its end exactly while the port is up.
+Ports are the switch's ends of the cables: sA, sB, sC of the LAN (C is the client), tA, tB, tC of the second LAN, iA and
+iB of the interlink. A controller sees carrier on its end exactly while the port is up.
 
-    power X off     sX, iA and iB down, shelf:X cut: a dead machine drops the carrier at both ends of the interlink
-    cut lan:X       sX down: X loses carrier
+    power X off     sX, tX, iA and iB down, shelf:X cut: a dead machine drops the carrier at both ends of the interlink
+    cut lan:X       sX down: X loses carrier on eth0; cut lan2:X: tX, eth1
     cut interlink   iA and iB down: both lose carrier
     --one-way       in: frames towards X are dropped, out: frames from X; carrier stays. For the interlink X is A.
 
@@ -23,14 +23,14 @@ import msgspec
 
 from middlewared.kernel.facts import Node
 
-Link: TypeAlias = Literal["lan:A", "lan:B", "interlink", "shelf:A", "shelf:B"]
+Link: TypeAlias = Literal["lan:A", "lan:B", "lan2:A", "lan2:B", "interlink", "shelf:A", "shelf:B"]
 Way: TypeAlias = Literal["both", "in", "out"]
 
 NODES: tuple[Node, Node] = ("A", "B")
-LINKS: tuple[Link, ...] = ("lan:A", "lan:B", "interlink", "shelf:A", "shelf:B")
+LINKS: tuple[Link, ...] = ("lan:A", "lan:B", "lan2:A", "lan2:B", "interlink", "shelf:A", "shelf:B")
 
 
-_LAN: dict[Node, Link] = {"A": "lan:A", "B": "lan:B"}
+_LANS: dict[str, dict[Node, Link]] = {"s": {"A": "lan:A", "B": "lan:B"}, "t": {"A": "lan2:A", "B": "lan2:B"}}
 _SHELF: dict[Node, Link] = {"A": "shelf:A", "B": "shelf:B"}
 
 
@@ -84,9 +84,14 @@ def unplug(faults: Faults, machine: str) -> Faults:
 
 def wiring(faults: Faults) -> Wiring:
     """The cables as they must be under these faults."""
-    up = {f"s{node}" for node in NODES if node in faults.plugged and Cut(_LAN[node], "both") not in faults.cuts}
+    up = {
+        f"{lan}{node}"
+        for lan, links in _LANS.items()
+        for node in NODES
+        if node in faults.plugged and Cut(links[node], "both") not in faults.cuts
+    }
     if "client" in faults.plugged:
-        up.add("sC")
+        up |= {"sC", "tC"}
     if faults.plugged >= set(NODES) and Cut("interlink", "both") not in faults.cuts:
         up |= {"iA", "iB"}
     return Wiring(
@@ -99,8 +104,8 @@ def wiring(faults: Faults) -> Wiring:
 
 def _port(link: Link) -> str:
     """The switch's port of a cable that carries frames; "" for a shelf cable."""
-    ports: dict[Link, str] = {"lan:A": "sA", "lan:B": "sB", "interlink": "iA"}
-    return ports.get(link, "")
+    ports = {link: f"{lan}{node}" for lan, links in _LANS.items() for node, link in links.items()}
+    return (ports | {"interlink": "iA"}).get(link, "")
 
 
 def _shelf(faults: Faults, node: Node) -> frozenset[Way]:

@@ -33,6 +33,8 @@ DATA_DISKS = 3
 """Disks beside them that only hold pools, numbered after the voters. They are reserved with the term all the same."""
 PREFIX = 24
 CLIENT_LAN = "192.0.2.100"
+CLIENT_LAN_2 = "198.51.100.100"
+"""On the second LAN only the client has an address; the controllers have what is configured."""
 VIP = "192.0.2.10"
 VHID = 1
 LAN: dict[Node, str] = {"A": "192.0.2.1", "B": "192.0.2.2"}

@@ -12,7 +12,7 @@ import msgspec
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node
 from middlewared.lab import init, loops
-from middlewared.lab.layout import CLIENT_LAN, DATA_DISKS, DISKS, INTERLINK, LAN, PREFIX, VIP, Layout
+from middlewared.lab.layout import CLIENT_LAN, CLIENT_LAN_2, DATA_DISKS, DISKS, INTERLINK, LAN, PREFIX, VIP, Layout
 from middlewared.lab.supervision import Service
 
 ZFS = "zfs"
@@ -134,10 +134,17 @@ def network_of_controller(node: Node) -> list[str]:
         "link set lo up",
         f"addr add {LAN[node]}/{PREFIX} dev eth0",
         "link set eth0 up",
+        "link set eth1 up",
         f"addr add {INTERLINK[node]}/{PREFIX} dev il0",
         "link set il0 up",
     ]
 
 
 def network_of_client() -> list[str]:
-    return ["link set lo up", f"addr add {CLIENT_LAN}/{PREFIX} dev eth0", "link set eth0 up"]
+    return [
+        "link set lo up",
+        f"addr add {CLIENT_LAN}/{PREFIX} dev eth0",
+        "link set eth0 up",
+        f"addr add {CLIENT_LAN_2}/{PREFIX} dev eth1",
+        "link set eth1 up",
+    ]

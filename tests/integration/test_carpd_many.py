@@ -191,6 +191,7 @@ def test_an_interface_without_any_ipv4_address_carries_an_ipv6_vip(lan: Lan, tmp
         it.b.fenced.end()
 
 
+@pytest.mark.full
 def test_a_hundred_vips_are_taken_and_moved_within_a_second(lan: Lan, tmp_path: Path) -> None:
     vips = tuple(Vip(vhid=n, address=f"192.0.2.{100 + n}", prefix=24, interface="eth0") for n in range(1, 101))
     it = made(lan, tmp_path, msgspec.structs.replace(SETTINGS, vips=vips))

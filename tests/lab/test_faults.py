@@ -17,23 +17,25 @@ some_faults = st.builds(
 
 def test_a_whole_lab_has_every_port_up_and_nothing_dropped() -> None:
     wires = wiring(ALL_ON)
-    assert wires.up == {"sA", "sB", "sC", "iA", "iB"}
+    assert wires.up == {"sA", "sB", "sC", "tA", "tB", "tC", "iA", "iB"}
     assert (wires.drop_from, wires.drop_to) == (frozenset(), frozenset())
     assert wires.shelf == {"A": frozenset(), "B": frozenset()}
 
 
 def test_a_controller_without_power_has_no_cable_and_its_peer_loses_the_interlink() -> None:
     wires = wiring(unplug(ALL_ON, "A"))
-    assert wires.up == {"sB", "sC"}
+    assert wires.up == {"sB", "sC", "tB", "tC"}
     assert wires.shelf == {"A": frozenset({"both"}), "B": frozenset()}
 
 
 def test_a_cut_lan_leaves_the_interlink_up() -> None:
-    assert wiring(cut(ALL_ON, "lan:B", "both")).up == {"sA", "sC", "iA", "iB"}
+    whole = wiring(ALL_ON).up
+    assert wiring(cut(ALL_ON, "lan:B", "both")).up == whole - {"sB"}
+    assert wiring(cut(ALL_ON, "lan2:B", "both")).up == whole - {"tB"}
 
 
 def test_a_cut_interlink_takes_the_carrier_at_both_ends() -> None:
-    assert wiring(cut(ALL_ON, "interlink", "both")).up == {"sA", "sB", "sC"}
+    assert wiring(cut(ALL_ON, "interlink", "both")).up == wiring(ALL_ON).up - {"iA", "iB"}
 
 
 def test_one_way_drops_frames_towards_or_from_the_controller_and_keeps_carrier() -> None:
@@ -69,5 +71,5 @@ def test_no_heal_plugs_a_machine_in_that_is_off(faults: Faults) -> None:
     wires = wiring(faults)
     for node in NODES:
         if node not in faults.plugged:
-            assert not wires.up & {f"s{node}", "iA", "iB"}
+            assert not wires.up & {f"s{node}", f"t{node}", "iA", "iB"}
             assert wires.shelf[node] == {"both"}

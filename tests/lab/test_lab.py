@@ -224,7 +224,7 @@ def test_a_controller_has_its_own_etc_run_processes_hostname_and_links(lab: Lab)
     assert not Path("/run/mine").exists()
     assert lab.inside("B", "hostname") == "controller-b"
     assert lab.inside("A", "tr '\\0' ' ' < /proc/1/cmdline").count("middlewared.lab.init") == 1
-    assert lab.inside("A", "ls /sys/class/net").split() == ["eth0", "il0", "lo"]
+    assert lab.inside("A", "ls /sys/class/net").split() == ["eth0", "eth1", "il0", "lo"]
     assert lab.inside("A", "ls -d /run/middleware /run/shelf").split() == ["/run/middleware", "/run/shelf"]
 
 
