@@ -333,6 +333,9 @@ def _paths(fields: Fields) -> Iterator[Fault]:
         yield fields.fault("voters.paths", "must not name a disk twice", "it would vote twice")
     if relative := [path for path in paths + others if not path.startswith("/")]:
         yield fields.fault("voters", f"must be absolute paths, which {relative[0]} is not")
+    slots = fields.text("voters.slots")
+    if slots != "register" and not slots.startswith("/"):
+        yield fields.fault("voters.slots", 'must be "register" or an absolute path')
 
 
 RULES: tuple[Rule, ...] = (

@@ -24,6 +24,7 @@ fields must be to each other stands in boot_rules.py; docs/boot-file.md explains
     backend = "shelf"
     paths = ["/run/shelf/0", "/run/shelf/1", "/run/shelf/2"]
     others = ["/run/shelf/3"]           # shared disks that do not vote and only hold pools
+    slots = "/dev/slots"                # where the voters' slot areas are
 
     [power]                             # left out: the other controller's power cannot be cut
     backend = "lab"
@@ -79,11 +80,16 @@ class FirstAddress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Voters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The shared disks. paths: those that grant terms. others: those that are reserved with the term all the same."""
+    """The shared disks. paths: those that grant terms. others: those that are reserved with the term all the same.
+
+    slots: where each voter's slot area is, a directory with a device for each by the last part of its path; "register":
+    the backend keeps record and heartbeat itself.
+    """
 
     backend: Literal["shelf"]
     paths: tuple[str, ...]
     others: tuple[str, ...] = ()
+    slots: str = "register"
 
 
 class Power(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from middlewared.kernel.audit import Event, Filter, Kept
 from middlewared.kernel.facts import FailoverGroup, HostLink, Node, PairRecord, PoolName, Vip
 from middlewared.kernel.pools import Dataset, Disk, Found, Health, Imported, Layout, Scan
-from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
+from middlewared.kernel.register import Answer, Denied, Granted, Holding, Refused, Silent
 from middlewared.kernel.secret import KeyBundle, Sealed
 from middlewared.kernel.upkeep import LogCheck, Saved
 
@@ -45,6 +45,25 @@ class Reservation(Protocol):
     async def release(self, node: Node, term: int) -> Answer:
         """Free the register if it is `node`'s in `term`. The term it holds stays."""
         ...
+
+
+class Slots(Protocol):
+    """The slot area of a shared disk: what its holder writes there, and whoever reads.
+
+    No method raises; every one answers within its deadline. Only the disk itself refuses: see Voter for what it must.
+    """
+
+    async def write_record(self, record: PairRecord) -> Refused | Silent | None:
+        """Durable before None is answered. Refused where a later record is there as well."""
+        ...
+
+    async def read_record(self) -> PairRecord | Silent | None:
+        """Silent where nobody knows whether one was ever written."""
+        ...
+
+    async def beat(self, node: Node, term: int, count: int) -> Refused | Silent | None: ...
+
+    async def read_beat(self) -> int | Silent: ...
 
 
 class Voter(Reservation, Protocol):

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from middlewared import config
 from middlewared.config import BootFile
@@ -23,6 +24,9 @@ from middlewared.kernel.errors import LogDamaged, PortFailed
 from middlewared.kernel.facts import Node, PairRecord, other
 from middlewared.kernel.register import Silent
 from middlewared.store.lock import DataDirectory
+
+if TYPE_CHECKING:
+    from middlewared.shell.identity import Cluster
 
 PURPOSE = "repair the log"
 GIVE_UP = "--give-up-what-only-this-one-has"
@@ -47,9 +51,10 @@ def repair(args: argparse.Namespace) -> None:
     with _locked(data):
         fault = _fault(data / "log.db")
         print(f"found: {fault}")
-        if Keys(data, boot.node).cluster is None:
+        cluster = Keys(data, boot.node).cluster
+        if cluster is None:
             raise PortFailed(PURPOSE, "this controller was never paired: a backup is the only other copy")
-        only_here = may_be_only_here(asyncio.run(_records(boot)), boot.node)
+        only_here = may_be_only_here(asyncio.run(_records(boot, cluster)), boot.node)
         print(only_here or f"Every answered write is on controller {boot.peer} too.")
         if only_here is not None and not args.give_up:
             raise PortFailed(PURPOSE, f"nothing was done; {GIVE_UP} accepts that loss")
@@ -84,17 +89,16 @@ def _fault(path: Path) -> LogDamaged:
     raise PortFailed(PURPOSE, f"{path} is intact; nothing was done")
 
 
-async def _records(boot: BootFile) -> list[PairRecord | Silent | None]:
+async def _records(boot: BootFile, cluster: Cluster) -> list[PairRecord | Silent | None]:
     """What each shared disk holds."""
-    from middlewared.shell.shelf_voter import ShelfVoter
+    from middlewared.shell.shared_disks import SharedDisks
 
-    paths = boot.voters.paths if boot.voters is not None else ()
-    voters = [ShelfVoter(path, path, deadline_s=_DISK_S, durable_s=_DISK_S) for path in paths]
+    disks = SharedDisks(boot.voters, deadline_s=_DISK_S, durable_s=_DISK_S)
+    disks.use(cluster.cluster_id, cluster.key)
     try:
-        return list(await asyncio.gather(*(voter.read_record() for voter in voters)))
+        return list(await asyncio.gather(*(voter.read_record() for voter in disks.voting)))
     finally:
-        for voter in voters:
-            voter.close()
+        disks.close()
 
 
 def may_be_only_here(said: Sequence[PairRecord | Silent | None], node: Node) -> str | None:

@@ -21,7 +21,7 @@ from middlewared.kernel.errors import BadBootFile
 from middlewared.shell.clock import SystemClock
 from middlewared.shell.notify import Init
 from middlewared.shell.realtime import harden
-from middlewared.shell.shelf_voter import ShelfVoter
+from middlewared.shell.shared_disks import SharedDisks
 
 PRIORITY = 20
 DURABLE_S = 1.0
@@ -65,15 +65,9 @@ def open_alone(boot: BootFile) -> Iterator[None]:
 
 
 async def _run(boot: BootFile) -> None:
-    deadline_s = boot.timing.disk_dead_ms / 1000
-
-    def disks(paths: tuple[str, ...]) -> tuple[ShelfVoter, ...]:
-        return tuple(ShelfVoter(path, path, deadline_s=deadline_s, durable_s=DURABLE_S) for path in paths)
-
-    voters = disks(boot.voters.paths if boot.voters is not None else ())
-    others = disks(boot.voters.others if boot.voters is not None else ())
+    disks = SharedDisks(boot.voters, deadline_s=boot.timing.disk_dead_ms / 1000, durable_s=DURABLE_S)
     clock = SystemClock()
-    fenced = Fenced(boot, voters, clock, harden(PRIORITY), of_this_host(boot, others, clock))
+    fenced = Fenced(boot, disks.voting, clock, harden(PRIORITY), of_this_host(boot, disks, clock))
     alive = asyncio.ensure_future(Init().keep_alive())
     task = asyncio.ensure_future(fenced.run())
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -84,7 +78,7 @@ async def _run(boot: BootFile) -> None:
 
 
 def _watch(boot: BootFile) -> int:
-    outside = of_this_host(boot, (), SystemClock())
+    outside = of_this_host(boot, SharedDisks(None, deadline_s=DURABLE_S, durable_s=DURABLE_S), SystemClock())
     harden(PRIORITY)
     watch(boot.fenced_socket, outside.end)
     return 0

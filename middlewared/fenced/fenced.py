@@ -58,6 +58,8 @@ class Fenced:
         self._note = outside.note
         self._facts = Facts(boot, outside.recall(now), outside.ends, now)
         self._remembered = self._facts.memory()
+        if (settings := self._facts.settings) is not None:
+            outside.use_key(settings.cluster_id, settings.key)
         self._disks = Disks(boot.node, voters, outside.others, clock, self._step)
         self._recording = Recording(self._facts, self._disks, self._note)
         self._fencing = Fencing(has_power=outside.power is not None)
@@ -104,6 +106,7 @@ class Fenced:
                 self._greet(client, who)
             case hub.Settings():
                 facts.configure(message, now)
+                self._outside.use_key(message.cluster_id, message.key)
                 self._server.say("carpd", message)
             case hub.Heard():
                 facts.hear(message, now)

@@ -22,6 +22,7 @@ from middlewared.shell.boot_id import this_boot
 from middlewared.shell.journal import Journal
 from middlewared.shell.lab_power import LabPower
 from middlewared.shell.reboot import reboot
+from middlewared.shell.shared_disks import SharedDisks
 
 
 class Client(Protocol):
@@ -55,7 +56,7 @@ class Surroundings:
     recall: what is remembered of this boot, at `now`. remember: raises OSError. draw: a number between two, by chance.
     note: one line for people. end: ends this controller at once, for the reason that is given. others: the shared disks
     that do not vote. power: of the other controller; None: there is no way to it. ends: of this controller, as known
-    when fenced starts. pardon: they count no more.
+    when fenced starts. pardon: they count no more. use_key: the cluster's id and key, by which the slots are read.
     """
 
     hub: Callable[[OnMessage, OnGone], Hub]
@@ -68,9 +69,10 @@ class Surroundings:
     power: Power | None = None
     ends: Ends = NO_ENDS
     pardon: Callable[[], None] = lambda: None
+    use_key: Callable[[str, bytes], None] = lambda cluster_id, key: None
 
 
-def of_this_host(boot: BootFile, others: tuple[Reservation, ...], clock: Clock) -> Surroundings:
+def of_this_host(boot: BootFile, disks: SharedDisks, clock: Clock) -> Surroundings:
     file = Path(boot.run_dir) / "fenced.state"
     note = Journal("fenced").note
     ends = EndsFile(Path(boot.data_dir) / "ended.json", this_boot(), clock, note)
@@ -86,7 +88,8 @@ def of_this_host(boot: BootFile, others: tuple[Reservation, ...], clock: Clock) 
         draw=random.uniform,
         note=note,
         end=end,
-        others=others,
+        others=disks.others,
+        use_key=disks.use,
         power=LabPower(boot.power.path) if boot.power is not None else None,
         ends=ends.ends,
         pardon=ends.pardon,

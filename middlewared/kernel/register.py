@@ -50,6 +50,12 @@ class Silent(msgspec.Struct, frozen=True):
     why: str
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """The disk took no write from this controller: it is not the holder, or a later one is there."""
+
+    why: str
+
+
 Answer: TypeAlias = Granted | Denied | Silent
 
 UNTOUCHED = Holding(term=0, owner=None, generation=0)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node
-from middlewared.lab import cables, faults, loops
+from middlewared.lab import cables, faults
 from middlewared.lab.bmc import Bmcs
+from middlewared.lab.disks import DiskPort, attach
 from middlewared.lab.faults import NODES, Faults, Link, Way
 from middlewared.lab.layout import Layout, serial_of
 from middlewared.lab.machine import Machine
@@ -44,7 +45,7 @@ class Bench:
         }
         self.client = Machine(layout, "client", network_of_client(), [relay_service(layout, listeners)])
         self._shelf = Shelf(layout, run.shelf)
-        self._disks: dict[Node, list[loops.Loop]] = {node: [] for node in NODES}
+        self._disks: dict[Node, list[DiskPort]] = {node: [] for node in NODES}
         self._turn = asyncio.Lock()
         self._wiring: faults.Wiring | None = None
         self._wiring_turn = asyncio.Lock()
@@ -58,23 +59,14 @@ class Bench:
     async def build(self) -> None:
         """Bring up the switch, the disks and the machines. Raises PortFailed."""
         await cables.build_switch()
-        self._attach_disks()
-        ports = [f"{node}/{n}={disk.path}" for node in NODES for n, disk in enumerate(self._disks[node])]
-        await self._shelf.start(ports)
+        images = self.layout.disk_images()
+        self._disks = attach(images, [serial_of(disk) for disk in range(len(images))])
+        ports = ((node, n, port) for node in NODES for n, port in enumerate(self._disks[node]))
+        await self._shelf.start([f"{node}/{n}={device}" for node, n, port in ports for device in port.devices])
         await self._bmcs.open()
         await self._change(lambda now: now)
         self.powered |= {"client", *NODES}
         await asyncio.gather(*(self._boot(machine) for machine in (self.client, *self.machines.values())))
-
-    def _attach_disks(self) -> None:
-        """Two loop devices per disk, where this user may have them."""
-        images = self.layout.disk_images()
-        if loops.possible():
-            for image in images:
-                loops.make_image(image)
-            self._disks = {
-                node: [loops.Loop(image, serial_of(disk)) for disk, image in enumerate(images)] for node in NODES
-            }
 
     async def tear_down(self) -> None:
         """Power everything off and let go of all that the kernel holds for us. The databases stay."""
@@ -158,7 +150,7 @@ class Bench:
                 binds.append(Bind(str(self.layout.boot_file(node)), "/etc/middlewared.toml"))
                 binds.append(Bind(str(self.layout.shelf_cables(node)), "/run/shelf"))
                 binds.append(Bind(str(self.layout.bmc(node)), "/run/bmc"))
-                binds += [Bind(str(disk.path), f"/dev/shelf/{n}") for n, disk in enumerate(self._disks[node])]
+                binds += [bind for disk in self._disks[node] for bind in disk.binds]
         return binds
 
     # --- freezing and cutting ---
@@ -194,7 +186,7 @@ class Bench:
                 if self._wiring is None or self._wiring.shelf[node] != wiring.shelf[node]:
                     await self._shelf.cut(node, wiring.shelf[node])
                     for disk in self._disks[node]:
-                        disk.limit(loops.ONE_SECTOR if wiring.shelf[node] else 0)
+                        disk.cut(bool(wiring.shelf[node]))
             self._wiring = wiring
 
 

@@ -22,7 +22,7 @@ import fcntl
 import os
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from middlewared.kernel.facts import Node, other
@@ -36,10 +36,13 @@ _POLL_S = 0.001
 
 
 class DiskPorts:
-    """Both ports of one disk, or none, where the lab has no devices. Raises OSError when one cannot be opened."""
+    """Both ports of one disk: the devices of its parts, or none, where the lab has no devices.
 
-    def __init__(self, devices: Mapping[Node, Path]) -> None:
-        self._ports = {node: _Port(device) for node, device in devices.items()}
+    Raises OSError when one cannot be opened.
+    """
+
+    def __init__(self, devices: Mapping[Node, Sequence[Path]]) -> None:
+        self._ports = [(node, _Port(part)) for node, parts in devices.items() for part in parts]
         self._owner: Node | None = None
         self._followed = False
 
@@ -48,10 +51,10 @@ class DiskPorts:
         if self._followed and owner == self._owner:
             return
         self._followed = False
-        for node, port in self._ports.items():
+        for node, port in self._ports:
             if owner == other(node):
                 port.fence()
-        for node, port in self._ports.items():
+        for node, port in self._ports:
             if owner != other(node):
                 port.open()
         self._owner, self._followed = owner, True

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node, other
+from middlewared.lab import loops
 
 SOCKET_NAME_BYTES = 107
 """What a unix socket's name may have: sizeof(sun_path) - 1, unix(7)."""
@@ -126,10 +127,11 @@ class Layout:
     def boot_file(self, node: Node) -> Path:
         return self.dir / node / "middlewared.toml"
 
-    def prepare(self, with_zfs: Collection[Node] = ()) -> None:
+    def prepare(self, with_zfs: Collection[Node] = (), *, plain: bool = False) -> None:
         """Make the directories and the boot files. Raises PortFailed for a directory that is not ours to write.
 
-        with_zfs: the controllers that have a ZFS, and a build that knows of it.
+        with_zfs: the controllers that have a ZFS, and a build that knows of it. plain: the files say nothing of the
+        disks that the first build did not read.
         """
         try:
             self.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -139,7 +141,9 @@ class Layout:
             for path in (*map(self.shelf_cables, LAN), *map(self.bmc, LAN), *map(self._own, ("A", "B", "client"))):
                 path.mkdir(parents=True, exist_ok=True)
             for node in LAN:
-                self.boot_file(node).write_text(boot_file(node, self.machine(node), zfs=node in with_zfs))
+                slots = loops.possible() and not plain
+                text = boot_file(node, self.machine(node), zfs=node in with_zfs, plain=plain, slots=slots)
+                self.boot_file(node).write_text(text)
         except OSError as e:
             raise PortFailed("lab directory", f"{e.filename}: {e.strerror}") from None
 
@@ -154,8 +158,8 @@ class Layout:
         return self.logs(name)
 
 
-def boot_file(node: Node, data_dir: Path, *, zfs: bool) -> str:
-    """The boot file of a controller of the lab, see middlewared.config."""
+def boot_file(node: Node, data_dir: Path, *, zfs: bool, plain: bool, slots: bool) -> str:
+    """The boot file of a controller of the lab, see middlewared.config. slots: the disks have a part for them."""
     cables = [f'"/run/shelf/{disk}"' for disk in range(DISKS + DATA_DISKS)]
     return (
         f'node = "{node}"\n'
@@ -169,8 +173,9 @@ def boot_file(node: Node, data_dir: Path, *, zfs: bool) -> str:
         "\n[voters]\n"
         'backend = "shelf"\n'
         f"paths = [{', '.join(cables[:DISKS])}]\n"
-        f"others = [{', '.join(cables[DISKS:])}]\n"
-        "\n[timing]\n"
+        + ("" if plain else f"others = [{', '.join(cables[DISKS:])}]\n")
+        + ('slots = "/dev/slots"\n' if slots else "")
+        + "\n[timing]\n"
         "settle_s = 2.0\n" + (_POOLS if zfs else "")
     )
 

@@ -1,4 +1,4 @@
-"""Dual-ported disks: two loop devices over one file, one for each controller. See loop(4); needs root.
+"""Ports of disks: several loop devices over one file, as each controller sees it. See loop(4); needs root.
 
 A cut cable shrinks the controller's device to one sector, so that reads and writes beyond it fail at once, also on
 files that are open. The devices detach themselves when the last one who has them open is gone (autoclear), so a bench
@@ -12,6 +12,7 @@ import fcntl
 import os
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 from middlewared.kernel.errors import PortFailed
 
@@ -34,22 +35,34 @@ _INFO = struct.Struct("=5Q4I64s64s32s2Q")
 _CONFIG = struct.Struct(f"=2I{_INFO.size}s64x")
 
 
+class Part(NamedTuple):
+    """Bytes of an image, as a partition is of a disk. size 0: to its end."""
+
+    start: int = 0
+    size: int = 0
+
+
+WHOLE = Part()
+
+
 class Loop:
     """One attached loop device. Open for as long as the object is: closing detaches it."""
 
-    def __init__(self, image: Path, serial: str = "") -> None:
-        """Attach the next free device to `image`. serial: the name that the kernel keeps with it. Raises PortFailed."""
+    def __init__(self, image: Path, serial: str = "", part: Part = WHOLE) -> None:
+        """Attach the next free device to it. serial: the name that the kernel keeps with it. Raises PortFailed."""
         self._serial = serial
+        self._part = part
         try:
             self._image = os.open(image, os.O_RDWR | os.O_CLOEXEC)
-            self.path, self._fd = _attach(self._image, serial)
+            self.path, self._fd = _attach(self._image, serial, part)
         except OSError as e:
             raise PortFailed(f"attach a loop device to {image}", e.strerror or str(e)) from None
 
     def limit(self, size: int) -> None:
-        """Let the device end after `size` bytes; 0: where the file ends. Raises PortFailed."""
+        """Let the device end after `size` bytes; 0: where its part ends. Raises PortFailed."""
+        part = Part(start=self._part.start, size=size or self._part.size)
         try:
-            fcntl.ioctl(self._fd, _SET_STATUS64, _info(size, self._serial))
+            fcntl.ioctl(self._fd, _SET_STATUS64, _info(self._serial, part))
         except OSError as e:
             raise PortFailed(f"limit {self.path}", e.strerror or str(e)) from None
 
@@ -80,8 +93,8 @@ def detach_all(images: list[Path]) -> list[Path]:
     return busy
 
 
-def _attach(image: int, serial: str) -> tuple[Path, int]:
-    config = _CONFIG.pack(image, 0, _info(0, serial))
+def _attach(image: int, serial: str, part: Part) -> tuple[Path, int]:
+    config = _CONFIG.pack(image, 0, _info(serial, part))
     with CONTROL.open("rb+", buffering=0) as control:
         for _ in range(_ATTEMPTS):
             path = Path(f"/dev/loop{fcntl.ioctl(control, _GET_FREE)}")
@@ -99,8 +112,8 @@ def _attach(image: int, serial: str) -> tuple[Path, int]:
     raise OSError(errno.EBUSY, "no loop device is free")
 
 
-def _info(size: int, serial: str) -> bytes:
-    return _INFO.pack(0, 0, 0, 0, size, 0, 0, 0, _AUTOCLEAR, serial.encode(), b"", b"", 0, 0)
+def _info(serial: str, part: Part) -> bytes:
+    return _INFO.pack(0, 0, 0, part.start, part.size, 0, 0, 0, _AUTOCLEAR, serial.encode(), b"", b"", 0, 0)
 
 
 def _backing(device: Path) -> tuple[int, int] | None:

@@ -50,8 +50,8 @@ from middlewared.protocol import shelf
 
 Way: TypeAlias = Literal["in", "out", "both"]
 Answering: TypeAlias = Callable[[shelf.Reply], None]
-Devices: TypeAlias = Mapping[int, Mapping[Node, Path]]
-"""The loop devices of a disk's two ports."""
+Devices: TypeAlias = Mapping[int, Mapping[Node, Sequence[Path]]]
+"""The loop devices of a disk's parts at its two ports."""
 
 
 class StateFile:
@@ -345,7 +345,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("directory", metavar="DIR", type=Path, help="where the disks' state is kept")
     parser.add_argument("--disks", type=int, default=3, metavar="N", help="how many disks (default: 3)")
     parser.add_argument("--node", action="append", required=True, metavar="A|B=SOCKETDIR", help="a controller's cables")
-    parser.add_argument("--port", action="append", default=[], metavar="A|B/N=DEVICE", help="a disk's device there")
+    parser.add_argument("--port", action="append", default=[], metavar="A|B/N=DEVICE", help="a device of a disk there")
     parser.add_argument("--control", type=Path, required=True, metavar="SOCKET", help="where cut, heal and state go")
     arguments = parser.parse_args(argv)
     cables: dict[Node, Path] = {}
@@ -354,13 +354,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not equals or node not in ("A", "B") or not Path(sockets).is_dir():
             parser.error(f"--node: {text!r} is not A=SOCKETDIR or B=SOCKETDIR with a directory that exists")
         cables[node] = Path(sockets)
-    devices: dict[int, dict[Node, Path]] = {}
+    devices: dict[int, dict[Node, list[Path]]] = {}
     for text in arguments.port:
         port, equals, device = text.partition("=")
         node, slash, number = port.partition("/")
         if not (equals and slash and number.isdecimal()) or node not in ("A", "B"):
             parser.error(f"--port: {text!r} is not A/N=DEVICE or B/N=DEVICE")
-        devices.setdefault(int(number), {})[node] = Path(device)
+        devices.setdefault(int(number), {}).setdefault(node, []).append(Path(device))
     try:
         arguments.control.unlink(missing_ok=True)
         asyncio.run(serve(arguments.directory, arguments.disks, cables, arguments.control, devices))

@@ -39,7 +39,7 @@ class Result(msgspec.Struct, frozen=True):
 def up(layout: Layout, chosen: programs.Programs, say: Callable[[str], None]) -> bytes:
     """Bring a lab up, or find it up; returns the JSON that `up` prints last. Raises PortFailed, nothing is left."""
     with_zfs = programs.with_zfs(chosen)
-    layout.prepare(with_zfs)
+    layout.prepare(with_zfs, plain=bool(chosen.builds))
     lock = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,7 +49,7 @@ def up(layout: Layout, chosen: programs.Programs, say: Callable[[str], None]) ->
     down.sweep(layout)
     if not firstboot.recall(layout).set_up:
         layout.forget()
-        layout.prepare(with_zfs)
+        layout.prepare(with_zfs, plain=bool(chosen.builds))
     try:
         with_bench = _start(layout, chosen, lock)
         os.close(lock)

@@ -17,6 +17,11 @@ def heartbeat_key(cluster_key: bytes) -> bytes:
     return hmac.digest(cluster_key, b"middlewared heartbeat 1", "sha256")
 
 
+def slot_key(cluster_key: bytes) -> bytes:
+    """For the slots on the shared disks."""
+    return hmac.digest(cluster_key, b"middlewared slots 1", "sha256")
+
+
 def secrets_key(cluster_key: bytes) -> tuple[str, bytes]:
     """The first key of a pair's secrets, and its id, which tells nothing of it."""
     kid = hmac.digest(cluster_key, b"middlewared secrets id 1", "sha256").hex()[:8]

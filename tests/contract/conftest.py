@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -17,13 +18,18 @@ import pytest
 
 from middlewared.kernel.facts import Node
 from middlewared.kernel.register import Granted, Holding
+from middlewared.lab.disks import attach
 from middlewared.ports import Voter
+from middlewared.protocol.slots import Seal
+from middlewared.shell.disk_slots import DiskSlots
 from middlewared.shell.shelf_voter import ShelfVoter
+from middlewared.shell.slotted_voter import SlottedVoter
 from middlewared.sim.voter import Disk, SimVoter
 
 DISKS = 3
 DEADLINE_S = 0.3
 DURABLE_S = 3.0
+SEAL = Seal(cluster_id="c0ffee", key=b"k" * 32)
 IN_MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 """Ten thousand claims are thousands of fsyncs; where there is no such place they take longer."""
 
@@ -135,13 +141,50 @@ class ShelfRig:
         return answer
 
 
-@pytest.fixture(params=["sim", "shelf"])
+class SlotsRig(ShelfRig):
+    """The shelf's registers, and slots on the loop devices of its disks. A cable that is cut takes the device along."""
+
+    def __init__(self, directory: Path) -> None:
+        images = [directory / f"disk{disk}.img" for disk in range(DISKS)]
+        self._devices = attach(images, [image.stem for image in images])
+        ports = ((node, n, port) for node, disks in self._devices.items() for n, port in enumerate(disks))
+        super().__init__(directory, [f"{node}/{n}={device}" for node, n, port in ports for device in port.devices])
+        self._areas: list[DiskSlots] = []
+
+    def cable(self, node: Node, disk: int) -> Voter:
+        slots, _ = self._devices[node][disk].devices
+        area = DiskSlots(f"disk{disk}", str(slots), deadline_s=DEADLINE_S, durable_s=DURABLE_S)
+        area.use(SEAL)
+        self._areas.append(area)
+        return SlottedVoter(super().cable(node, disk), area)
+
+    async def cut(self, node: Node, way: str = "both") -> None:
+        for port in self._devices[node]:
+            port.cut(True)
+        await super().cut(node, way)
+
+    async def heal(self, node: Node) -> None:
+        for port in self._devices[node]:
+            port.cut(False)
+        await super().heal(node)
+
+    def end(self) -> None:
+        super().end()
+        for area in self._areas:
+            area.close()
+        for port in (port for ports in self._devices.values() for port in ports):
+            port.close()
+
+
+@pytest.fixture(params=["sim", "shelf", pytest.param("slots", marks=pytest.mark.root)])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     if request.param == "sim":
         yield SimRig()
         return
+    if request.param == "slots" and os.geteuid() != 0:
+        pytest.skip("needs root: loop devices")
     directory = Path(tempfile.mkdtemp(prefix="mw-", dir=IN_MEMORY))
-    shelf = ShelfRig(directory)
+    shelf = SlotsRig(directory) if request.param == "slots" else ShelfRig(directory)
     try:
         await shelf.up()
         yield shelf

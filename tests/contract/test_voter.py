@@ -1,4 +1,4 @@
-"""The contract of the port `Voter`: one suite for the disk in memory and for the shelf's process."""
+"""The contract of the port `Voter`: one suite for the disk in memory, the shelf's process, and slots on a device."""
 
 from __future__ import annotations
 

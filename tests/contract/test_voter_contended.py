@@ -28,6 +28,7 @@ async def stall(chance: random.Random) -> None:
             await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("rig", ["sim", "shelf"], indirect=True)
 @pytest.mark.parametrize("contenders", [2, 4])
 async def test_no_term_is_granted_twice_in_ten_thousand_contended_claims(rig: Rig, contenders: int) -> None:
     grants: Counter[int] = Counter()
@@ -71,6 +72,7 @@ class StallingVoter:
         return await self._voter.claim(node, term, over)
 
 
+@pytest.mark.parametrize("rig", ["sim", "shelf"], indirect=True)
 @pytest.mark.parametrize("contenders", [2, 3])
 async def test_no_term_has_two_owners_in_contended_ballots_over_three_disks(rig: Rig, contenders: int) -> None:
     owners: dict[int, list[int]] = {}

@@ -19,12 +19,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from middlewared.lab import loops, status, up
+from middlewared.lab import status, up
 from middlewared.lab.cables import mac
+from middlewared.lab.disks import DATA_BYTES
 from middlewared.lab.down import members_of
 from middlewared.lab.layout import Layout
 from middlewared.lab.programs import Programs
 from middlewared.lab.supervision import Service
+from middlewared.protocol.slots import AREA_BYTES
 
 pytestmark = pytest.mark.root
 
@@ -306,12 +308,13 @@ def test_a_one_way_cut_keeps_carrier_and_drops_the_frames_of_one_direction(lab: 
 
 
 def test_a_cut_shelf_shrinks_the_controller_s_disks_and_the_peer_s_stay(lab: Lab) -> None:
-    size = "for n in 0 1 2 3 4 5; do blockdev --getsize64 /dev/shelf/$n; done"
+    size = "for n in 0 1 2 3 4 5; do blockdev --getsize64 /dev/slots/$n /dev/shelf/$n; done"
+    whole = [str(AREA_BYTES), str(DATA_BYTES)] * 6
     lab.ok("cut", "shelf:A")
-    assert lab.inside("A", size).split() == ["512"] * 6
-    assert lab.inside("B", size).split() == [str(loops.DISK_BYTES)] * 6
+    assert lab.inside("A", size).split() == ["512"] * 12
+    assert lab.inside("B", size).split() == whole
     lab.ok("heal", "shelf:A")
-    assert lab.inside("A", size).split() == [str(loops.DISK_BYTES)] * 6
+    assert lab.inside("A", size).split() == whole
 
 
 def test_a_daemon_that_is_shot_is_started_again_at_once(lab: Lab) -> None:
