@@ -60,11 +60,12 @@ campaign: setup  ## an hour of random faults under writers, in a real lab, and a
 upgrade-test: setup  ## upgrade a pair of another version to this one under writers, in both orders: REV=
 	@$(BIN)/python -m tests.upgrade $(if $(REV),--rev $(REV))
 
-dist: setup  ## what a controller is installed from: a wheel, and the exact versions of what it needs
-	@rm -rf build dist
-	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+dist: setup  ## wheels of this and of all that it needs, from which a controller is installed without a network
+	@rm -rf build dist && mkdir dist
 	@$(BIN)/python .ci/runtime-lock > dist/requirements.lock
-	@rm -rf build; ls dist
+	@$(BIN)/pip wheel --quiet --require-hashes --no-build-isolation --use-pep517 --wheel-dir dist -r dist/requirements.lock
+	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build; ls dist/middlewared-*
 
 clean:  ## end the lab, remove what was made
 	@test ! -x $(BIN)/middlewared-lab || $(BIN)/middlewared-lab down --wipe

@@ -10,7 +10,7 @@ import msgspec
 from middlewared.shell.links import Links
 from middlewared.shell.netlink import Netlink
 
-_NOT_CABLES = ("macvlan", "dummy", "sit", "tun")
+_NOT_CABLES = ("macvlan", "dummy", "ifb", "sit", "tun")
 
 
 class Nic(msgspec.Struct, frozen=True, kw_only=True):

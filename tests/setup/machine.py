@@ -111,7 +111,7 @@ class Machine:
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """A command in the machine."""
         path = f"PATH={BINARIES}:{os.environ['PATH']}"
-        enter = ("nsenter", "-t", str(self._pid), "-m", "-p", "-u", "-i", "-n", "--", "env", path)
+        enter = ("nsenter", "-t", str(self._pid), "-m", "-p", "-u", "-i", "-n", "--root", "--", "env", path)
         return subprocess.run([*enter, *argv], capture_output=True, text=True, timeout=WITHIN_S * 3, check=False)
 
     def systemctl(self, *argv: str) -> str:

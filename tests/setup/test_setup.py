@@ -70,6 +70,7 @@ def test_a_bad_answer_is_told_and_asked_for_again_and_an_interrupt_changes_nothi
         person.expect("The other controller's: [169.254.10.2]")
         person.type("192.0.2.9")
         person.expect("must lie in 169.254.10.0/24")
+        person.expect("The other controller's: [169.254.10.2]")
         person.interrupt()
         person.expect("Nothing was changed.")
         assert person.end() == 130
