@@ -34,6 +34,11 @@ class OwnPools:
         """What is imported here at this moment; fenced is told. Raises PortFailed."""
         return await self._store.look() if self._store is not None else ()
 
+    async def missing(self) -> Sequence[PoolName]:
+        """Configured pools that should be here while this controller serves, and are not. Raises PortFailed."""
+        wanted = self.configured
+        return await self._store.missing(wanted) if self._store is not None and wanted else ()
+
     async def import_all(self, *, force: bool) -> tuple[list[str], list[str]]:
         """Import what is configured and not here yet: (what was done, what could not be done), in words.
 

@@ -4,6 +4,8 @@
     import   all configured pools side by side; forced only because of `fence`
     serve    fenced lets clients in, and carpd takes the VIPs
 
+A controller that was never paired has nobody to fence, and forces nothing.
+
 A pool that cannot be imported here fails the promotion while the other controller may do better: what was imported is
 exported again and the term given up. Where the other one cannot be asked, or says that it cannot take over either, the
 rest of the pools is served, and what is missing is told; none at all is served only where an operator forced it.
@@ -16,7 +18,7 @@ import errno
 from collections.abc import Awaitable, Callable
 
 from middlewared.engine.own_pools import OwnPools
-from middlewared.engine.standings import LOOK_S, Standings
+from middlewared.engine.standings import LOOK_S, Standings, owns
 from middlewared.engine.steps import Deeds
 from middlewared.kernel.errors import CallFailed
 
@@ -44,11 +46,13 @@ class Promotion:
     async def _fence(self) -> str:
         if not self._pools.configured:
             return "no pool is configured"
+        if self._is_alone():
+            return "there is no other controller"
         standing = await self._standings.until(lambda s: s.fenced)
         return f"{sum(voter.reachable for voter in standing.voters)} of {len(standing.voters)} disks"
 
     async def _import(self) -> str:
-        done, not_done = await self._pools.import_all(force=True)
+        done, not_done = await self._pools.import_all(force=not self._is_alone())
         if not_done:
             await self._bear(done, not_done)
         return "; ".join([", ".join(done), *not_done]) if not_done else ", ".join(done)
@@ -61,13 +65,17 @@ class Promotion:
         if not done or await self._peer_could():
             raise CallFailed(errno.EIO, "; ".join(not_done))
 
+    def _is_alone(self) -> bool:
+        standing = self._standings.now
+        return standing is not None and standing.role == "SINGLE"
+
     async def _export(self) -> str:
         return await self._pools.export_all(force=True)
 
     async def _let_in(self) -> str:
         while True:
             # The term may have gone on meanwhile, and fenced takes the word of the present one only.
-            standing = await self._standings.until(lambda s: s.role == "OWNER")
+            standing = await self._standings.until(owns)
             if standing.serves:
                 return ""
             self._serve(standing.term)

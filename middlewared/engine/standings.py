@@ -40,5 +40,6 @@ async def come_true(look: Callable[[], T | None]) -> T:
         await asyncio.sleep(LOOK_S)
 
 
-def owns(standing: hub.Standing | None) -> bool:
-    return standing is not None and standing.role == "OWNER"
+def owns(standing: hub.Standing) -> bool:
+    """Whether this controller may have pools: as the owner of the term, or because there is no other one."""
+    return standing.role in ("OWNER", "SINGLE")

@@ -4,6 +4,7 @@ Level-triggered: what is done follows from where fenced says that this controlle
 every restart of this process.
 
     OWNER, does not serve          a promotion
+    OWNER or SINGLE, lacks a pool  a promotion, too: ZFS was restarted, or this controller
     OWNER, fenced wants to leave   a handover
     OWNER, an operator asked       a handover
     anything else                  nothing; what is under way is abandoned
@@ -26,7 +27,7 @@ import msgspec
 from middlewared.engine.handover import PROGRESS, READY, Ask, Handover, Leave, Progress, Ready, Writes
 from middlewared.engine.own_pools import OwnPools
 from middlewared.engine.promotion import Promotion
-from middlewared.engine.standings import Standings
+from middlewared.engine.standings import Standings, owns
 from middlewared.engine.steps import Deeds, Steps
 from middlewared.kernel.errors import CallFailed, MiddlewareError
 from middlewared.kernel.facts import Node
@@ -39,6 +40,8 @@ from middlewared.store.transitions import RUNNING, Transitions
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 0.5
+EXAMINE_S = 5.0
+IMPORT_AGAIN_S = 60.0
 RETRY_S = 5.0
 """After a handover that was taken back."""
 GIVE_UP_S = 2.0
@@ -91,12 +94,13 @@ class Succession:
         self._peer_says = ""
         self._wish: Wish | None = None
         self._not_before = 0.0
+        self._missing_from = 0.0
 
     # --- what fenced says ---
 
     def heard(self, standing: hub.Standing) -> None:
         self._standings.heard(standing)
-        if standing.role != "OWNER" and self._steps.running and not self._gives_up():
+        if not owns(standing) and self._steps.running and not self._gives_up():
             self._steps.term_is_over(standing.why)
 
     def lost(self) -> None:
@@ -162,7 +166,6 @@ class Succession:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._look_first()
         while True:
             self._standings.news.clear()
             if not await self._act():
@@ -172,27 +175,17 @@ class Succession:
                 except TimeoutError:
                     continue
 
-    async def _look_first(self) -> None:
-        """fenced goes by what an earlier process told it until it is known what is imported."""
-        while True:
-            try:
-                await self._pools.look()
-            except MiddlewareError as e:
-                log.warning("event=pools_unknown why=%r", str(e))
-                await asyncio.sleep(LOOK_AGAIN_S)
-            else:
-                return
-
     async def _act(self) -> bool:
         """Do what is to be done now. False: nothing is."""
         standing = self._standings.now
-        if standing is None or standing.role != "OWNER":
+        if standing is None or not owns(standing):
             self._writes.closing = None
+            self._missing_from = 0.0
             self._refuse_wish("This controller does not own")
             return False
-        if not standing.serves:
-            if self._pools.configured is None:
-                return False
+        if self._pools.configured is None:
+            return False
+        if not standing.serves or await self._lacks_a_pool():
             await self._promote(standing)
             return True
         wish = self._wish
@@ -204,11 +197,25 @@ class Succession:
             return True
         return False
 
+    async def _lacks_a_pool(self) -> bool:
+        """Looked at when this process begins, and from time to time."""
+        now = self._clock.boottime()
+        if now < self._missing_from:
+            return False
+        self._missing_from = now + EXAMINE_S
+        try:
+            return bool(await self._pools.missing())
+        except MiddlewareError as e:
+            log.warning("event=pools_unknown why=%r", str(e))
+            return False
+
     async def _promote(self, standing: hub.Standing) -> None:
         self._refuse_wish("This controller is becoming active only now")
         deeds = Promotion(self._standings, self._pools, self._fence.serve, self._peer_could).deeds()
         run = await self._carry_out(PROMOTION, deeds, standing, standing.why)
-        if run.phase is Phase.UNDONE:
+        if run.phase is not Phase.DONE:
+            self._missing_from = self._clock.boottime() + IMPORT_AGAIN_S
+        if run.phase is Phase.UNDONE and standing.role == "OWNER":
             self._fence.resign(run.why, failed=True)
             await self._gone()
         await self._end_if_stuck(run)
@@ -260,7 +267,7 @@ class Succession:
         """fenced was told that the term is over here; what it says next counts."""
         try:
             async with asyncio.timeout(GIVE_UP_S):
-                await self._standings.until(lambda s: s.role != "OWNER")
+                await self._standings.until(lambda s: not owns(s))
         except TimeoutError:
             log.warning("event=still_owner why=%r", "fenced did not take the term back")
 

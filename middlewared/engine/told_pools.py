@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from middlewared.kernel.errors import PortFailed
+from middlewared.kernel.facts import PoolName
 from middlewared.kernel.pools import Dataset, Found, Health, Imported, Layout, Scan
 from middlewared.ports import PoolStore
 
@@ -27,6 +28,7 @@ class ToldPools:
         self._tell = tell
         self._fenced = fenced
         self._may_be_here: list[str] = []
+        self._given_up: set[str] = set()
 
     async def imported(self) -> Sequence[Imported]:
         return await self._store.imported()
@@ -42,7 +44,7 @@ class ToldPools:
             await self._store.import_pool(guid, force=force)
 
     async def export_pool(self, name: str, *, force: bool = False) -> None:
-        async with self._going():
+        async with self._going(name):
             await self._store.export_pool(name, force=force)
 
     async def create(self, name: str, layout: Layout, *, force: bool = False) -> str:
@@ -50,7 +52,7 @@ class ToldPools:
             return await self._store.create(name, layout, force=force)
 
     async def destroy(self, name: str) -> None:
-        async with self._going():
+        async with self._going(name):
             await self._store.destroy(name)
 
     async def health(self, name: str) -> Health:
@@ -77,8 +79,14 @@ class ToldPools:
     async def look(self) -> Sequence[Imported]:
         """What is imported here at this moment; fenced is told. Raises PortFailed."""
         here = await self._store.imported()
+        self._given_up -= {pool.guid for pool in here}
         self._tell(sorted({*(pool.guid for pool in here), *self._may_be_here}))
         return here
+
+    async def missing(self, wanted: Sequence[PoolName]) -> Sequence[PoolName]:
+        """Those that are not here, and were not given up here by anybody. Raises PortFailed."""
+        here = {pool.guid for pool in await self.look()}
+        return [pool for pool in wanted if pool.guid not in here | self._given_up]
 
     @asynccontextmanager
     async def _coming(self, guid: str) -> AsyncIterator[None]:
@@ -95,9 +103,11 @@ class ToldPools:
         await self.look()
 
     @asynccontextmanager
-    async def _going(self) -> AsyncIterator[None]:
+    async def _going(self, name: str) -> AsyncIterator[None]:
         """What is here afterwards is told, whatever became of it."""
+        going = [pool.guid for pool in await self._store.imported() if pool.name == name]
         try:
             yield
+            self._given_up.update(going)
         finally:
             await self.look()

@@ -77,12 +77,13 @@ class Side:
         self.ended = ""
         self.term = 1
         self.standing = standing("STANDBY", 1)
+        self.pools_told = ToldPools(self.zfs, self.pools, lambda: self.standing.fenced)
         self.kept = Transitions(directory / f"{node}.jsonl")
         self.succession = Succession(
             node,
             SystemClock(),
             self,
-            OwnPools(ToldPools(self.zfs, self.pools, lambda: self.standing.fenced), lambda: self.configured_pools),
+            OwnPools(self.pools_told, lambda: self.configured_pools),
             self.writes,
             self.ask,
             self.kept,
@@ -239,6 +240,39 @@ class TestPromotion:
         world.a.stand_by("B holds a majority of the disks")
         await until(lambda: not world.a.succession.promoting)
         assert (last(world.a).outcome, last(world.a).why) == ("abandoned", "B holds a majority of the disks")
+
+    async def test_a_daemon_that_comes_back_has_what_zfs_lost_meanwhile_imported_again(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        await a_serves(world)
+        world.a.zfs.lose_power()
+        again = Side("A", world.disks, tmp_path)
+        again.peer, again.zfs.no_import = world.b, ""
+        again.configured_pools = world.a.configured_pools
+        task = asyncio.create_task(again.succession.run())
+        again.say(role="OWNER", term=2, serves=True)
+        await until(lambda: world.importers == {"controller-A"})
+        task.cancel()
+
+    async def test_a_pool_that_an_operator_exported_stays_so(self, world: World) -> None:
+        await a_serves(world)
+        await world.a.pools_told.export_pool("tank")
+        assert await world.a.pools_told.missing(world.a.configured_pools or ()) == []
+
+    async def test_a_controller_that_was_never_paired_imports_without_force(self, world: World) -> None:
+        await world.make_pool()
+        await world.a.zfs.export_pool("tank")
+        forced: list[bool] = []
+        real = world.a.zfs.import_pool
+
+        async def import_pool(guid: str, *, force: bool = False) -> None:
+            forced.append(force)
+            await real(guid, force=force)
+
+        world.a.zfs.import_pool = import_pool  # type: ignore[method-assign]
+        world.a.say(role="SINGLE", serves=True, fencing=None)
+        await until(lambda: world.importers == {"controller-A"})
+        assert forced == [False]
 
 
 class TestHandover:
