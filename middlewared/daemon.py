@@ -171,7 +171,7 @@ class Daemon:
             self._replicator,
             self._state,
             reconciler=lambda: self._reconciler,
-            vip_states=lambda: {v.address: v.state for v in self._fence.carp.vips} if self._fence.carp else {},
+            vips=lambda: self._fence.carp.vips if self._fence.carp else (),
             sightings=lambda: self._fence.carp.sightings if self._fence.carp else (),
             aside=self._aside,
             succession=self._succession,

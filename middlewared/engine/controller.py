@@ -19,7 +19,7 @@ from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed, ConfigBehind
-from middlewared.kernel.facts import Node, Sighting
+from middlewared.kernel.facts import Node, Sighting, VipState
 from middlewared.kernel.secret import Sealed
 from middlewared.plugin import Alert, Aside, ControllerFacts, PeerBuild
 from middlewared.ports import Audit, Clock, Disks, PoolStore, SecretStore, Upkeep
@@ -70,7 +70,7 @@ class ThisController:
         state: CommittedState,
         *,
         reconciler: Callable[[], Reconciler],
-        vip_states: Callable[[], Mapping[str, str]],
+        vips: Callable[[], tuple[VipState, ...]],
         sightings: Callable[[], tuple[Sighting, ...]] = lambda: (),
         aside: SetAside,
         succession: Succession,
@@ -92,7 +92,7 @@ class ThisController:
         self._replicator = replicator
         self._state = state
         self._reconciler = reconciler
-        self._vip_states = vip_states
+        self._vips = vips
         self._sightings = sightings
         self.aside: Aside = aside
         self._aside = aside
@@ -162,7 +162,8 @@ class ThisController:
             leaving=standing.leaving if standing is not None else None,
             failed=standing.failed if standing is not None else None,
             active_urls=self._tenure.active_urls(),
-            vip_states=self._vip_states(),
+            vip_states={vip.address: vip.state for vip in self._vips()},
+            vips=self._vips(),
             sightings=self._sightings(),
             effects={outcome.effect: outcome.why for outcome in self._reconciler().outcomes()},
         )

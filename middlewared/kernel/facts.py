@@ -36,6 +36,27 @@ class Vip(msgspec.Struct, frozen=True, kw_only=True):
     interface: str
 
 
+class VipState(msgspec.Struct, frozen=True, kw_only=True):
+    """One VIP's CARP group on this controller. since: CLOCK_BOOTTIME. why: what brought it into its state.
+
+    rivals: adverts that claimed what was held here. conflicts: times that somebody else was said to have the address.
+    rejected: frames that were not believed; rejected_by: the same by reason. All count since carpd started. advskew:
+    what this controller says on the wire, or would.
+    """
+
+    vhid: int
+    address: str
+    state: Literal["INIT", "BACKUP", "MASTER"]
+    since: float
+    rivals: int
+    rejected: int
+    why: str
+    interface: str = ""
+    advskew: int = 0
+    conflicts: int = 0
+    rejected_by: dict[str, int] = {}
+
+
 class FailoverGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Interfaces that stand in for one another: the group is lost when all of them are down."""
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from middlewared.kernel.facts import Node, Sighting
+from middlewared.kernel.facts import Node, Sighting, VipState
 
 
 class PeerBuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +84,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     failed: str | None
     active_urls: tuple[str, ...]
     vip_states: Mapping[str, str]
+    vips: tuple[VipState, ...] = ()
+    """What carpd says of each; empty while it is not there."""
     sightings: tuple[Sighting, ...] = ()
     """Strangers on the LAN, as carpd saw them in the last ten seconds."""
     effects: Mapping[str, str | None]

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from middlewared.kernel.facts import FailoverGroup, LinkState, Node, PairRecord, Sighting, Vip
+from middlewared.kernel.facts import FailoverGroup, LinkState, Node, PairRecord, Sighting, Vip, VipState
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
@@ -162,23 +162,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, tag="heard"):
     links: tuple[LinkState, ...] = ()
 
 
-class CarpState(msgspec.Struct, frozen=True, kw_only=True):
-    """One VIP's group on this controller. rivals, rejected, conflicts: counts since carpd started.
-
-    rejected_by: the same by reason. advskew: what this controller says on the wire, or would.
-    """
-
-    vhid: int
-    address: str
-    state: Literal["INIT", "BACKUP", "MASTER"]
-    since: float
-    rivals: int
-    rejected: int
-    why: str
-    interface: str = ""
-    advskew: int = 0
-    conflicts: int = 0
-    rejected_by: dict[str, int] = {}
+CarpState: TypeAlias = VipState
 
 
 class Carp(msgspec.Struct, frozen=True, kw_only=True, tag="carp"):

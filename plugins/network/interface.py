@@ -242,8 +242,10 @@ def _edited(state: Interfaces, command: Update) -> Sequence[Event]:
     before = next((each for each in state.edited if each.name == command.name), Interface(name=command.name))
     others = [each for each in state.edited if each.name != command.name]
     given = {name: value for name in rules.FIELDS if (value := getattr(command, name)) is not UNSET}
-    wanted = rules.merged(before, given, others, command.foreign, command.elsewhere)
-    problems = list(rules.problems(wanted, others, command.foreign, command.elsewhere, paired=command.paired))
+    # One that was ours before somebody else took it is an alert; an edit of anything else must still be possible.
+    foreign = set(command.foreign) - {virtual.vhid for virtual in before.virtual_aliases}
+    wanted = rules.merged(before, given, others, foreign, command.elsewhere)
+    problems = list(rules.problems(wanted, others, foreign, command.elsewhere, paired=command.paired))
     if problems:
         raise Refused(*problems)
     return [Edited(interface=wanted)] if wanted != before else []

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from middlewared.kernel.errors import CallFailed, Refused
-from middlewared.kernel.facts import FailoverGroup, HostLink
+from middlewared.kernel.facts import FailoverGroup, HostLink, VipState
 from middlewared.plugin import Call, ControllerFacts, command, query
 from middlewared.plugin.filters import Filters, Options, pick
 
@@ -39,11 +39,27 @@ class VirtualAlias(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CarpConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """state: INIT, BACKUP or MASTER, of the controller that answers."""
+    """A virtual address on the controller that answers. state: INIT, BACKUP or MASTER; the rest: see VipState."""
 
     vhid: int
     address: str
     state: str
+    why: str
+    advskew: int
+    rivals: int
+    conflicts: int
+    rejected: dict[str, int]
+
+
+class Stranger(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody else who was seen in the last ten seconds; see Sighting."""
+
+    kind: str
+    vhid: int
+    address: str
+    who: str
+    how: str
+    count: int
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +73,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[Alias, ...]
     carp_config: tuple[CarpConfig, ...]
     vrrp_config: tuple[CarpConfig, ...]
+    strangers: tuple[Stranger, ...]
     tags: tuple[str, ...]
 
 
@@ -284,11 +301,8 @@ def _told(wanted: Interface, link: HostLink | None, state: interface.Interfaces,
 
 
 def _state(name: str, link: HostLink | None, state: interface.Interfaces, facts: ControllerFacts) -> State:
-    vips = [each for each in state.vips if each.interface == name]
-    carp = tuple(
-        CarpConfig(vhid=each.vhid, address=each.address, state=facts.vip_states.get(each.address, "INIT"))
-        for each in vips
-    )
+    carp = tuple(_carp(each) for each in facts.vips if each.interface == name)
+    strangers = (msgspec.to_builtins(each) for each in facts.sightings if each.interface == name)
     tags = [f"CriticalGroup{group.number}" for group in state.groups if name in group.interfaces]
     if link is not None and link.interlink:
         tags.append("Interlink")
@@ -302,7 +316,21 @@ def _state(name: str, link: HostLink | None, state: interface.Interfaces, facts:
         aliases=_live(link),
         carp_config=carp,
         vrrp_config=carp,
+        strangers=tuple(msgspec.convert(each, Stranger) for each in strangers),
         tags=tuple(tags),
+    )
+
+
+def _carp(vip: VipState) -> CarpConfig:
+    return CarpConfig(
+        vhid=vip.vhid,
+        address=vip.address,
+        state=vip.state,
+        why=vip.why,
+        advskew=vip.advskew,
+        rivals=vip.rivals,
+        conflicts=vip.conflicts,
+        rejected=vip.rejected_by,
     )
 
 

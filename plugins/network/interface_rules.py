@@ -8,7 +8,7 @@ nobody else on the network; no two interfaces in one network.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_interface
 
 import msgspec
@@ -81,7 +81,7 @@ def merged(
     before: Interface,
     given: Mapping[str, object],
     others: Sequence[Interface],
-    foreign: Sequence[int],
+    foreign: Collection[int],
     elsewhere: Sequence[Vip],
 ) -> Interface:
     """The interface with the given fields changed; each virtual address has the VHID that it had, or a free one."""
@@ -105,7 +105,7 @@ def merged(
 
 
 def problems(
-    wanted: Interface, others: Sequence[Interface], foreign: Sequence[int], elsewhere: Sequence[Vip], *, paired: bool
+    wanted: Interface, others: Sequence[Interface], foreign: Collection[int], elsewhere: Sequence[Vip], *, paired: bool
 ) -> Iterator[Fault]:
     """Everything that is wrong with an interface."""
     if not NAME.fullmatch(wanted.name):
@@ -190,7 +190,7 @@ def _shared(wanted: Interface, others: Sequence[Interface], elsewhere: Sequence[
 
 
 def _vhids(
-    wanted: Interface, others: Sequence[Interface], foreign: Sequence[int], elsewhere: Sequence[Vip]
+    wanted: Interface, others: Sequence[Interface], foreign: Collection[int], elsewhere: Sequence[Vip]
 ) -> Iterator[Fault]:
     taken = {virtual.vhid: f"by {virtual.address}" for other in others for virtual in other.virtual_aliases}
     taken |= {vip.vhid: f"by {vip.address}" for vip in elsewhere}

@@ -26,6 +26,7 @@ from tests.engine.standing import standing
 from tests.plugins.view import MemoryView
 
 BUILD = Build(node="A", version="1.2.3", boot_id="b", paired=True, voters=3)
+VIP = hub.CarpState(vhid=7, address="10.0.0.9", state="MASTER", since=1.0, rivals=0, rejected=0, why="owner of term 1")
 VOTERS = tuple(hub.VoterState(name=n, reachable=n != "2", term=1, owner="A") for n in ("0", "1", "2"))
 
 
@@ -58,7 +59,7 @@ class World:
             controller.replicator,
             controller.state,
             reconciler=lambda: self.reconciler,
-            vip_states=lambda: {"10.0.0.9": "MASTER"},
+            vips=lambda: (VIP,),
             aside=controller.aside,
             succession=self.roles,
             force=self.force,
@@ -94,6 +95,7 @@ async def test_both_controllers_of_a_pair_say_what_they_are_and_where_the_logs_s
     assert (facts.last_seq, facts.commit_seq, facts.applied_seq, facts.peer_durable_seq) == (2, 2, 2, 2)
     assert (facts.peer_connected, facts.peer_heard, facts.quarantined) == (True, False, 0)
     assert facts.vip_states == {"10.0.0.9": "MASTER"}
+    assert facts.vips == (VIP,)
     facts = b.this.facts()
     assert (facts.status, facts.term, facts.in_sync, facts.why) == ("BACKUP", 1, ("A", "B"), "because")
     assert (facts.last_seq, facts.applied_seq, facts.peer_durable_seq) == (2, 2, 0)

@@ -146,6 +146,8 @@ def test_s20_a_vhid_that_somebody_else_has_is_refused_wherever_it_is() -> None:
         assert given(NOUN, Edited(interface=ETH0)).when(change(failover_vhid=7, **extra)).refused() == {
             "failover_vhid": sentence
         }
+    own = change(description="storage", foreign=(21,))
+    assert given(NOUN, Edited(interface=ETH0)).when(own).after().edited[0].description == "storage"
     second = Update(
         name="eth1",
         aliases=(Address(address="198.51.100.1", prefix=24),),

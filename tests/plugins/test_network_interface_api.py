@@ -13,7 +13,7 @@ from middlewared_plugins.network.interface_rules import Address, Interface, Virt
 
 from middlewared.engine.duties import DutyContext
 from middlewared.engine.standin import MemoryHost, dispatcher
-from middlewared.kernel.facts import FailoverGroup, HostLink, Sighting, Vip
+from middlewared.kernel.facts import FailoverGroup, HostLink, Sighting, SightingKind, Vip, VipState
 from tests.plugins.client import Client
 from tests.plugins.view import MemoryView
 
@@ -45,6 +45,20 @@ def link(name: str, *, interlink: bool = False) -> HostLink:
         carrier=True,
         addresses=addresses,
         interlink=interlink,
+    )
+
+
+def seen(kind: SightingKind) -> Sighting:
+    return Sighting(
+        kind=kind,
+        interface="eth0",
+        vhid=20,
+        address="",
+        who="192.0.2.99",
+        how="VRRP adverts",
+        count=3,
+        first_at=1.0,
+        last_at=2.0,
     )
 
 
@@ -104,12 +118,27 @@ async def test_s19_before_pairing_everything_is_edited_put_to_the_test_and_kept(
 
 
 async def test_t22_the_state_shows_the_group_the_interlink_and_each_vhid(world: World) -> None:
-    world.facts(vip_states={"192.0.2.10": "MASTER"})
+    held = VipState(
+        vhid=20,
+        address="192.0.2.10",
+        interface="eth0",
+        state="MASTER",
+        since=1.0,
+        why="owner of term 5",
+        rivals=1,
+        conflicts=2,
+        rejected=3,
+        rejected_by={"bad digest": 3},
+        advskew=1,
+    )
     await world.call("interface.update", "eth0", UPDATE)
     await world.call("interface.commit", {"rollback": False})
+    world.facts(vips=(held,), sightings=(seen("DUPLICATE_VHID"),))
     state = (await world.call("interface.get_instance", "eth0"))["state"]
     assert state["tags"] == ["CriticalGroup1"]
-    assert state["carp_config"] == [{"vhid": 20, "address": "192.0.2.10", "state": "MASTER"}]
+    (carp,) = state["carp_config"]
+    assert (carp["vhid"], carp["state"], carp["advskew"], carp["rejected"]) == (20, "MASTER", 1, {"bad digest": 3})
+    assert state["strangers"][0]["who"] == "192.0.2.99"
     assert (await world.call("network.vip.config"))["address"] == "192.0.2.10"
 
 
@@ -150,18 +179,7 @@ async def test_s20_faults_are_triples_under_the_names_that_clients_know(world: W
 
 
 async def test_s20_a_vhid_that_a_router_on_this_network_has_is_refused(world: World) -> None:
-    seen = Sighting(
-        kind="FOREIGN_VHID",
-        interface="eth0",
-        vhid=20,
-        address="",
-        who="192.0.2.99",
-        how="VRRP adverts",
-        count=3,
-        first_at=1.0,
-        last_at=2.0,
-    )
-    world.facts(sightings=(seen,))
+    world.facts(sightings=(seen("FOREIGN_VHID"),))
     told = await world.call("interface.update", "eth0", UPDATE)
     assert told["extra"] == [["interface_update.failover_vhid", "VHID 20 is in use on this network", 22]]
 
