@@ -338,6 +338,14 @@ def _paths(fields: Fields) -> Iterator[Fault]:
         yield fields.fault("voters.slots", 'must be "register" or an absolute path')
 
 
+def _pools(fields: Fields) -> Iterator[Fault]:
+    if not fields.text("pools.disks").startswith("/"):
+        yield fields.fault("pools.disks", "must be an absolute path")
+    if fields.has("interlink") and not fields.has("voters"):
+        reason = "nothing would say which of the two may import a pool"
+        yield Fault(field="pools", value="", relation="of two controllers need [voters]", reason=reason)
+
+
 RULES: tuple[Rule, ...] = (
     _directories,
     _sockets,
@@ -350,6 +358,7 @@ RULES: tuple[Rule, ...] = (
     _first_address,
     _voters,
     _paths,
+    _pools,
     _free_floor,
     *_INTERVALS,
     lease_is_whole,

@@ -185,6 +185,18 @@ def test_shared_disks_without_an_interlink_are_refused() -> None:
     ]
 
 
+def test_pools_of_two_controllers_need_shared_disks_that_vote() -> None:
+    pools = {"pools": True, "pools.dialect": "zfs-fuse", "pools.disks": "/dev/shelf"}
+    assert faults_in({**flat(PAIR), **pools}) == []
+    assert faults_in({**flat({"node": "A"}), **pools}) == []
+    assert [str(fault) for fault in faults_in({**flat(PAIR | {"voters": None}), **pools})] == [
+        "pools: of two controllers need [voters]; nothing would say which of the two may import a pool"
+    ]
+    assert [str(fault) for fault in faults_in({**flat(PAIR), **pools, "pools.disks": "shelf"})] == [
+        'pools.disks = "shelf": must be an absolute path'
+    ]
+
+
 def test_a_rule_about_a_field_that_is_faulty_by_itself_says_nothing() -> None:
     assert sentences(timing__lease_s="long", interlink__port="p", run_dir=3, voters__paths=[1, 2]) == []
 

@@ -18,7 +18,7 @@ from middlewared.kernel.facts import Node
 from middlewared.lab import programs
 from middlewared.lab.driver import Pair
 from middlewared.lab.faults import NODES
-from middlewared.lab.layout import Layout
+from middlewared.lab.layout import PREFIX, VHID, VIP, Layout
 from tests.setup.terminal import Terminal
 
 LAB = (sys.executable, "-m", "middlewared.lab.command")
@@ -143,3 +143,16 @@ def test_a_second_time_it_finds_everything_done(lab: Pair) -> None:
         assert done.returncode == 0, done.stderr
         assert "it is one of a pair already" in done.stderr
         assert "/etc/middlewared.toml stays as it is" in done.stderr
+
+
+def test_the_active_one_hands_over_before_it_is_shut_down_and_the_standby_has_nothing_to(lab: Pair) -> None:
+    standby = lab.execute("B", "middlewared", "hand-over")
+    assert (standby.returncode, standby.stderr) == (0, "This controller is BACKUP: there is nothing to hand over.\n")
+    refused = lab.execute("A", "middlewared", "hand-over")
+    assert (refused.returncode, refused.stderr) == (1, "middlewared: Failover is not available: NO_VIP\n")
+    vip = {"address": VIP, "prefix": PREFIX, "interface": "eth0", "vhid": VHID}
+    lab.call("A", "network.vip.update", vip)
+    lab.wait_until("failover is available", lambda: lab.call("A", "failover.disabled.reasons") == [], within_s=10)
+    active = lab.execute("A", "middlewared", "hand-over")
+    assert (active.returncode, active.stderr) == (0, "The other controller is active.\n")
+    lab.wait_until("B is active", lambda: (lab.role("A"), lab.role("B")) == ("BACKUP", "MASTER"), within_s=5)
