@@ -90,8 +90,12 @@ class Machine:
             self._process = subprocess.Popen(
                 ["bash", "-c", enter], stdin=subprocess.DEVNULL, stdout=console, stderr=console
             )
-        self.until("pid 1 is there", self._find_pid)
-        self.until("it answers", lambda: self.run("systemctl", "show", "-p", "Version").returncode == 0)
+        try:
+            self.until("pid 1 is there", self._find_pid)
+            self.until("it answers", lambda: self.run("systemctl", "show", "-p", "Version").returncode == 0)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -32,7 +32,7 @@ class Machine:
         self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.pid = int(self._process.stdout.readline())
-        self.enter = ("nsenter", "-t", str(self.pid), "-m", "-u", "-p", "--")
+        self.enter = ("nsenter", "-t", str(self.pid), "-m", "-u", "-p", "--root", "--")
         self.process = Path(f"/proc/{self.pid}")
         limit = time.monotonic() + START_S
         while self.run("zpool", "list").returncode:
