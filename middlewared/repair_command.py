@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from middlewared import config
 from middlewared.config import BootFile
@@ -24,9 +23,6 @@ from middlewared.kernel.errors import LogDamaged, PortFailed
 from middlewared.kernel.facts import Node, PairRecord, other
 from middlewared.kernel.register import Silent
 from middlewared.store.lock import DataDirectory
-
-if TYPE_CHECKING:
-    from middlewared.shell.identity import Cluster
 
 PURPOSE = "repair the log"
 GIVE_UP = "--give-up-what-only-this-one-has"
@@ -44,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def repair(args: argparse.Namespace) -> None:
     """Raises PortFailed where nothing was done."""
     from middlewared.shell.identity import Keys
+    from middlewared.shell.shared_disks import records_of
     from middlewared.store.aside import set_aside
 
     boot = config.load(args.config)
@@ -54,7 +51,7 @@ def repair(args: argparse.Namespace) -> None:
         cluster = Keys(data, boot.node).cluster
         if cluster is None:
             raise PortFailed(PURPOSE, "this controller was never paired: a backup is the only other copy")
-        only_here = may_be_only_here(asyncio.run(_records(boot, cluster)), boot.node)
+        only_here = may_be_only_here(*asyncio.run(records_of(boot, cluster, within_s=_DISK_S)), boot.node)
         print(only_here or f"Every answered write is on controller {boot.peer} too.")
         if only_here is not None and not args.give_up:
             raise PortFailed(PURPOSE, f"nothing was done; {GIVE_UP} accepts that loss")
@@ -89,27 +86,15 @@ def _fault(path: Path) -> LogDamaged:
     raise PortFailed(PURPOSE, f"{path} is intact; nothing was done")
 
 
-async def _records(boot: BootFile, cluster: Cluster) -> list[PairRecord | Silent | None]:
-    """What each shared disk holds."""
-    from middlewared.shell.shared_disks import SharedDisks
-
-    disks = SharedDisks(boot.voters, deadline_s=_DISK_S, durable_s=_DISK_S)
-    disks.use(cluster.cluster_id, cluster.key)
-    try:
-        return list(await asyncio.gather(*(voter.read_record() for voter in disks.voting)))
-    finally:
-        disks.close()
-
-
-def may_be_only_here(said: Sequence[PairRecord | Silent | None], node: Node) -> str | None:
+def may_be_only_here(said: Sequence[PairRecord | Silent | None], majority: bool, node: Node) -> str | None:
     """Why answered writes may be on `node` alone, as a sentence; None where the other one has them all.
 
-    said: by each of the shared disks.
+    said: by each of the disks that vote. majority: whether those that answered are one.
     """
     heard = [record for record in said if not isinstance(record, Silent)]
     written = [record for record in heard if record is not None]
     unknown = f"It is not known whether controller {other(node)} has every answered write"
-    if len(heard) <= len(said) // 2:
+    if not majority:
         return f"{unknown}: {len(heard)} of {len(said)} shared disks answer."
     if not written:
         return f"{unknown}: the shared disks hold no record."

@@ -57,6 +57,7 @@ class Peer:
             failed=standing is not None and standing.failed is not None,
             held=standing is not None and standing.held,
             flapping=standing is not None and standing.flapping,
+            voting=standing.voting if standing else 0,
         )
         return self._machine.speak(word, now)
 

@@ -35,6 +35,7 @@ from middlewared.kernel.transition import StepTook, Transition
 from middlewared.ports import Clock
 from middlewared.protocol import hub
 from middlewared.protocol.plan import HANDOVER, PROMOTION, Phase, Plan, Run
+from middlewared.protocol.quorum import majority
 from middlewared.store.transitions import RUNNING, Transitions
 
 log = logging.getLogger(__name__)
@@ -154,9 +155,9 @@ class Succession:
             return f"it stands {standing.role}"
         if standing.failed is not None:
             return standing.failed
-        reachable = sum(voter.reachable for voter in standing.voters)
-        if standing.voters and reachable <= len(standing.voters) // 2:
-            return f"it reaches {reachable} of {len(standing.voters)} shared disks"
+        reachable = [voter for voter in standing.voters if voter.reachable]
+        if standing.voters and not majority(reachable, standing.voters):
+            return f"it reaches {len(reachable)} of {len(standing.voters)} shared disks"
         try:
             return await self._pools.why_not_importable() if with_pools else ""
         except MiddlewareError as e:

@@ -16,8 +16,10 @@ import msgspec
 
 from middlewared.kernel.facts import Node, PairRecord
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
-from middlewared.ports import Clock, Reservation, Voter
+from middlewared.ports import Clock, Voter
 from middlewared.protocol.hub import VoterState
+from middlewared.protocol.quorum import Quorum
+from middlewared.shell.absent import Absent
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,168 +31,179 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     unknown: int
 
 
-class _Asked:
-    """One disk. asked_at: when the last question was put that was answered or timed out."""
+class _Seen:
+    """What one disk said last. The times are those at which the question was put, not when the answer came.
 
-    def __init__(self, name: str) -> None:
-        self.state = VoterState(name=name, reachable=False, term=0, owner=None)
-        self.busy = False
-        self.asked_at: float | None = None
-
-
-class _Seen(_Asked):
-    """What one voter said last. The times are those at which the question was put, not when the answer came."""
+    asked_at: when the last question was put that was answered or timed out. What follows it is of a voter only.
+    """
 
     def __init__(self, voter: Voter) -> None:
-        super().__init__(voter.name)
         self.voter = voter
+        self.state = VoterState(name=voter.name, reachable=False, term=0, owner=None, sets=())
+        self.busy = False
+        self.asked_at: float | None = None
+        self.forget_vote()
+
+    def forget_vote(self) -> None:
         self.granted_at: float | None = None  # our heartbeat, in our term
         self.readable_since: float | None = None  # without a break
         self.beat: int | None = None
         self.beat_at: float | None = None  # when its count was seen to change
         self.record: PairRecord | None = None
 
+    @property
+    def name(self) -> str:
+        return self.voter.name
 
-class _Other(_Asked):
-    """One disk that does not vote."""
-
-    def __init__(self, disk: Reservation) -> None:
-        super().__init__(disk.name)
-        self.disk = disk
+    @property
+    def votes(self) -> bool:
+        return bool(self.state.sets)
 
 
 class Disks:
     """The shared disks of one controller.
 
-    others: those that do not vote. on_news: called after each answer, in the event loop.
+    disks: all that it has a way to. quorum: which of them vote at first. on_news: called after each answer, in the
+    event loop.
     """
 
     def __init__(
-        self,
-        node: Node,
-        voters: Sequence[Voter],
-        others: Sequence[Reservation],
-        clock: Clock,
-        on_news: Callable[[], None],
+        self, node: Node, disks: Sequence[Voter], quorum: Quorum, clock: Clock, on_news: Callable[[], None]
     ) -> None:
-        self.voters = {voter.name: voter for voter in voters}
         self._node = node
         self._clock = clock
         self._on_news = on_news
-        self._seen = [_Seen(voter) for voter in voters]
-        self._others = [_Other(disk) for disk in others]
+        self._every = {disk.name: _Seen(disk) for disk in disks}
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()
         self._valid_since = 0.0
+        self.quorum = Quorum()
+        self.vote(quorum)
+
+    def vote(self, quorum: Quorum) -> None:
+        """Let these disks vote from now on. One that this controller has no way to is silent for ever."""
+        self.quorum = quorum
+        for name in quorum.members:
+            if name not in self._every:
+                self._every[name] = _Seen(Absent(name))
+        for seen in self._every.values():
+            sets = quorum.sets_of(seen.name)
+            if bool(sets) != seen.votes:
+                seen.forget_vote()
+            seen.state = msgspec.structs.replace(seen.state, sets=sets)
 
     # What is known
 
+    @property
+    def voters(self) -> dict[str, Voter]:
+        return {seen.name: seen.voter for seen in self._voting()}
+
     def states(self) -> tuple[VoterState, ...]:
-        return tuple(seen.state for seen in self._seen)
+        return tuple(seen.state for seen in self._voting())
 
     def others(self) -> tuple[VoterState, ...]:
-        return tuple(other.state for other in self._others)
+        return tuple(seen.state for seen in self._every.values() if not seen.votes)
 
     def held(self, term: int) -> Held:
         """How many of all the shared disks the peer cannot write, since we hold them in `term`."""
-        every: list[_Asked] = [*self._seen, *self._others]
+        every = self._every.values()
         reachable = [seen for seen in every if seen.state.reachable]
         ours = [seen for seen in reachable if seen.asked_at is not None and seen.asked_at >= self._valid_since]
         held = sum(seen.state.owner == self._node and seen.state.term == term for seen in ours)
         unknown = sum(seen.asked_at is None or seen.asked_at < self._valid_since for seen in every)
         return Held(disks=len(every), reachable=len(reachable), held=held, unknown=unknown)
 
-    def majority(self, count: int) -> bool:
-        return count > len(self._seen) // 2
+    def _voting(self) -> list[_Seen]:
+        return [self._every[name] for name in self.quorum.members]
 
     def highest_term(self) -> int:
-        return max((seen.state.term for seen in self._seen), default=0)
+        return max((seen.state.term for seen in self._every.values()), default=0)
+
+    def holds(self, term: int) -> bool:
+        """Whether a majority granted our heartbeat in `term` since it began."""
+        granted = [s for s in self._voting() if s.granted_at is not None and s.granted_at > self._valid_since]
+        return self.quorum.has({s.name for s in granted if s.state.owner == self._node and s.state.term == term})
 
     def confirmed_at(self) -> float | None:
         """When a majority of the disks last granted our heartbeat."""
-        return self._majority_has(sorted((s.granted_at for s in self._seen if s.granted_at is not None), reverse=True))
+        return self.quorum.last({s.name: s.granted_at for s in self._voting() if s.granted_at is not None})
 
     def readable_since(self) -> float | None:
         """Since when a majority can be read without a break; None: they cannot."""
-        return self._majority_has(sorted(s.readable_since for s in self._seen if s.readable_since is not None))
+        return self.quorum.since({s.name: s.readable_since for s in self._voting() if s.readable_since is not None})
 
     def beat_at(self) -> float | None:
         """When the owner's heartbeat was last seen to change, on any disk."""
-        return max((seen.beat_at for seen in self._seen if seen.beat_at is not None), default=None)
+        return max((seen.beat_at for seen in self._voting() if seen.beat_at is not None), default=None)
 
     def all_asked_since(self, since: float) -> bool:
-        """Whether every disk answered, or failed to, a question put after `since`."""
-        return all(seen.asked_at is not None and seen.asked_at >= since for seen in self._seen)
+        """Whether every voter answered, or failed to, a question put after `since`."""
+        return all(seen.asked_at is not None and seen.asked_at >= since for seen in self._voting())
 
     def record(self) -> PairRecord | None:
         """The latest record that was seen by reading."""
-        return _latest([seen.record for seen in self._seen])
-
-    def _majority_has(self, times: list[float]) -> float | None:
-        needed = len(self._seen) // 2 + 1
-        return times[needed - 1] if len(times) >= needed else None
+        return _latest([seen.record for seen in self._voting()])
 
     # Asking
 
     def forget_ages(self, now: float) -> None:
         """This controller slept: what was seen before proves nothing now, and what is still owed is not waited for."""
         self._valid_since = now
-        for seen in self._seen:
+        for seen in self._every.values():
             seen.busy = False
             seen.state = msgspec.structs.replace(seen.state, reachable=False)
             seen.readable_since = now if seen.readable_since is not None else None
-        for other in self._others:
-            other.busy = False
-            other.state = msgspec.structs.replace(other.state, reachable=False)
 
     def beat(self, term: int, count: int) -> None:
         """Put the owner's heartbeat on every voter. A disk that lacks our key in this term is claimed for it."""
-        for seen in self._seen:
-            self._ask(seen, self._beat_one(seen, term, count))
-        for other in self._others:
-            self._ask(other, self._hold(other, term))
+        for seen in self._every.values():
+            self._ask(seen, self._beat_one(seen, term, count) if seen.votes else self._hold(seen, term))
 
     def look(self) -> None:
-        """Read every disk: who holds it, the owner's heartbeat, the record."""
-        for seen in self._seen:
-            self._ask(seen, self._look_at(seen))
-        for other in self._others:
-            self._ask(other, self._hold(other, None))
+        """Read every disk: who holds it; and of a voter the owner's heartbeat and the record."""
+        for seen in self._every.values():
+            self._ask(seen, self._look_at(seen) if seen.votes else self._hold(seen, None))
 
     def start_owning(self, term: int, now: float) -> None:
         """A majority granted `term` a moment ago."""
         self._valid_since = now
-        for seen in self._seen:
+        for seen in self._voting():
             seen.granted_at, seen.readable_since, seen.beat = now, None, None
             seen.state = msgspec.structs.replace(seen.state, reachable=True, term=term, owner=self._node)
 
     async def release(self, term: int) -> None:
         """Free every disk that we hold in `term`."""
-        disks: list[Reservation] = [*(seen.voter for seen in self._seen), *(other.disk for other in self._others)]
-        await asyncio.gather(*(disk.release(self._node, term) for disk in disks))
+        await asyncio.gather(*(seen.voter.release(self._node, term) for seen in self._every.values()))
 
     async def read_record(self) -> PairRecord | Silent | None:
         """The latest record, read from a majority; None where none was ever written."""
-        records = await asyncio.gather(*(seen.voter.read_record() for seen in self._seen))
-        read = [record for record in records if not isinstance(record, Silent)]
-        if self._seen and not self.majority(len(read)):
+        voting, quorum = self._voting(), self.quorum
+        records = await asyncio.gather(*(seen.voter.read_record() for seen in voting))
+        read = {s.name: record for s, record in zip(voting, records, strict=True) if not isinstance(record, Silent)}
+        if voting and not quorum.has(read):
             return Silent(f"only {len(read)} of {len(records)} disks gave their record")
-        return _latest(read)
+        return _latest(list(read.values()))
 
     async def write_record(self, record: PairRecord) -> str | None:
         """Write it to all, in order with other writes; None once a majority holds it, otherwise why not."""
         async with self._writing:
-            writes = [asyncio.ensure_future(seen.voter.write_record(self._node, record)) for seen in self._seen]
-            granted, refusals = 0, list[str]()
+            voting, quorum = self._voting(), self.quorum
+            writes = [asyncio.ensure_future(self._write_record(seen, record)) for seen in voting]
+            granted, refusals = set[str](), list[str]()
             for next_answer in asyncio.as_completed(writes):
-                answer = await next_answer
-                granted += isinstance(answer, Granted)
-                refusals += [] if isinstance(answer, Granted) else [_refusal(answer)]
-                if self.majority(granted):
+                name, answer = await next_answer
+                if not isinstance(answer, Granted):
+                    refusals.append(_refusal(answer))
+                    continue
+                granted.add(name)
+                if quorum.has(granted):
                     return None
             return "; ".join(refusals) or "there are no shared disks"
 
-    def _ask(self, seen: _Asked, question: Coroutine[None, None, None]) -> None:
+    async def _write_record(self, seen: _Seen, record: PairRecord) -> tuple[str, Answer]:
+        return seen.name, await seen.voter.write_record(self._node, record)
+
+    def _ask(self, seen: _Seen, question: Coroutine[None, None, None]) -> None:
         if seen.busy:
             question.close()
             return
@@ -199,7 +212,7 @@ class Disks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _asked(self, seen: _Asked, question: Coroutine[None, None, None]) -> None:
+    async def _asked(self, seen: _Seen, question: Coroutine[None, None, None]) -> None:
         put_at = self._clock.boottime()
         try:
             await question
@@ -233,16 +246,16 @@ class Disks:
         seen.record = record
         self._saw(seen, holding, put_at)
 
-    async def _hold(self, other: _Other, term: int | None) -> None:
+    async def _hold(self, seen: _Seen, term: int | None) -> None:
         """See who holds it; where `term` is ours, that is to be us."""
         put_at = self._clock.boottime()
-        holding = await other.disk.read()
+        holding = await seen.voter.read()
         if term is not None and isinstance(holding, Holding) and holding.term < term:
-            answer = await other.disk.claim(self._node, term, holding)
+            answer = await seen.voter.claim(self._node, term, holding)
             holding = answer if isinstance(answer, Silent) else answer.holding
-        self._saw(other, holding, put_at)
+        self._saw(seen, holding, put_at)
 
-    def _saw(self, seen: _Asked, holding: Holding | Silent, put_at: float) -> None:
+    def _saw(self, seen: _Seen, holding: Holding | Silent, put_at: float) -> None:
         if put_at < self._valid_since:
             return  # asked before a term was won, or before a sleep: the answer tells of the time before
         if isinstance(holding, Silent):

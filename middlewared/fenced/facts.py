@@ -58,6 +58,7 @@ class Facts:
         )
         self.ended = ends.before(memory.boot_id)
         self.ended_often = ends.often
+        self.voting = 0
         self._moves = memory.moves
         self._last_owner = memory.last_owner
         self.awake_since = now

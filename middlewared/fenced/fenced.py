@@ -21,6 +21,7 @@ from middlewared.fenced.outside import Client, Surroundings
 from middlewared.fenced.polling import Polling
 from middlewared.fenced.recording import Recording
 from middlewared.fenced.standing import news, standing_of
+from middlewared.fenced.voting import Voting
 from middlewared.kernel.facts import PairRecord
 from middlewared.kernel.register import Silent
 from middlewared.ports import Clock, Voter
@@ -28,6 +29,7 @@ from middlewared.protocol import hub
 from middlewared.protocol.ballot import Ballot, Lost, Mandate
 from middlewared.protocol.failover import Decision, Verdict, decide, is_settled
 from middlewared.protocol.failover_view import Situation
+from middlewared.protocol.quorum import Quorum
 from middlewared.shell.notify import Init
 
 STEP_S = 0.02
@@ -60,8 +62,10 @@ class Fenced:
         self._remembered = self._facts.memory()
         if (settings := self._facts.settings) is not None:
             outside.use_key(settings.cluster_id, settings.key)
-        self._disks = Disks(boot.node, voters, outside.others, clock, self._step)
+        default = Quorum((tuple(voter.name for voter in voters),) if voters else ())
+        self._disks = Disks(boot.node, (*voters, *outside.others), default, clock, self._step)
         self._recording = Recording(self._facts, self._disks, self._note)
+        self._voting = Voting(default, self._disks, self._facts, self._recording, outside, lambda: self._claiming)
         self._fencing = Fencing(has_power=outside.power is not None)
         self._server = outside.hub(self._on_message, self._on_gone)
         self._decision = Decision("START", Verdict.WAIT, "fenced starts")
@@ -108,6 +112,8 @@ class Fenced:
                 facts.configure(message, now)
                 self._outside.use_key(message.cluster_id, message.key)
                 self._server.say("carpd", message)
+                if (voting := self._voting.hear(message)) is not None:
+                    self._start(self._voting.take_up(voting, message.cluster_id))
             case hub.Heard():
                 facts.hear(message, now)
             case hub.Carp():
@@ -247,7 +253,7 @@ class Fenced:
         )
         self._note("claim", above=mandate.known_term, rule=decision.rule, why=decision.why)
         pauses_s = tuple(self._outside.draw(*PAUSE_S) for _ in range(TRIES - 1))
-        machine = Ballot(mandate, tuple(self._disks.voters), pauses_s=pauses_s)
+        machine = Ballot(mandate, self._disks.quorum, pauses_s=pauses_s)
         outcome = await Polling(machine, facts.node, self._disks.voters, self._clock).outcome
         record = facts.record if facts.owns else await self._disks.read_record()
         self._claiming = False

@@ -5,8 +5,9 @@ The simulator has others, on virtual time and from one seed.
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,12 @@ from middlewared.config import BootFile
 from middlewared.fenced.ended import NO_ENDS, Ends, EndsFile, end_by
 from middlewared.fenced.hub_server import HubServer
 from middlewared.fenced.memory import Memory, recall, remember
-from middlewared.ports import Clock, Power, Reservation
+from middlewared.ports import Clock, Power, Voter
 from middlewared.protocol import hub
 from middlewared.shell.boot_id import this_boot
 from middlewared.shell.journal import Journal
+from middlewared.shell.kept_voters import Kept, keep
+from middlewared.shell.kept_voters import recall as recall_voters
 from middlewared.shell.lab_power import LabPower
 from middlewared.shell.reboot import reboot
 from middlewared.shell.shared_disks import SharedDisks
@@ -49,6 +52,10 @@ OnMessage: TypeAlias = Callable[[Any, hub.ToFenced], None]
 OnGone: TypeAlias = Callable[[Any], None]
 
 
+async def _keeps_nothing(kept: Kept) -> None:
+    """Where no boot comes after this one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """hub: makes the socket, given what to call for a message and for a client that left.
@@ -57,6 +64,7 @@ class Surroundings:
     note: one line for people. end: ends this controller at once, for the reason that is given. others: the shared disks
     that do not vote. power: of the other controller; None: there is no way to it. ends: of this controller, as known
     when fenced starts. pardon: they count no more. use_key: the cluster's id and key, by which the slots are read.
+    kept_voters, keep_voters: which disks vote, over boots; keeping is durable and raises OSError.
     """
 
     hub: Callable[[OnMessage, OnGone], Hub]
@@ -65,15 +73,18 @@ class Surroundings:
     draw: Callable[[float, float], float]
     note: Callable[..., None]
     end: Callable[[str], None]
-    others: tuple[Reservation, ...] = ()
+    others: tuple[Voter, ...] = ()
     power: Power | None = None
     ends: Ends = NO_ENDS
     pardon: Callable[[], None] = lambda: None
     use_key: Callable[[str, bytes], None] = lambda cluster_id, key: None
+    kept_voters: Kept | None = None
+    keep_voters: Callable[[Kept], Awaitable[None]] = _keeps_nothing
 
 
 def of_this_host(boot: BootFile, disks: SharedDisks, clock: Clock) -> Surroundings:
     file = Path(boot.run_dir) / "fenced.state"
+    voters = Path(boot.data_dir) / "voters.json"
     note = Journal("fenced").note
     ends = EndsFile(Path(boot.data_dir) / "ended.json", this_boot(), clock, note)
 
@@ -93,4 +104,6 @@ def of_this_host(boot: BootFile, disks: SharedDisks, clock: Clock) -> Surroundin
         power=LabPower(boot.power.path) if boot.power is not None else None,
         ends=ends.ends,
         pardon=ends.pardon,
+        kept_voters=recall_voters(voters),
+        keep_voters=lambda kept: asyncio.to_thread(keep, voters, kept),
     )

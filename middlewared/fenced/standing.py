@@ -25,6 +25,9 @@ def standing_of(
         rule=decision.rule,
         record=facts.record,
         voters=disks.states(),
+        others=disks.others(),
+        voting=facts.voting,
+        peer_voting=None if (word := facts.word(now)) is None else word.voting,
         peer_interlink_at=facts.interlink_at,
         peer_advert_at=facts.advert_at,
         peer_disk_at=disks.beat_at(),
@@ -48,4 +51,5 @@ def news(standing: hub.Standing) -> tuple[object, ...]:
     """What of it a listener acts on; ages and the wording change all the time."""
     s = standing
     peer_is_told = (s.settled, s.resigned, s.disks_ok, s.failed, s.held, s.flapping)
-    return (s.role, s.term, s.rule, s.record, s.voters, s.serves, s.leaving, s.fencing, peer_is_told)
+    disks = (s.voters, s.others, s.fencing, s.voting, s.peer_voting)
+    return (s.role, s.term, s.rule, s.record, disks, s.serves, s.leaving, peer_is_told)

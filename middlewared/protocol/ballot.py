@@ -19,6 +19,7 @@ Rules
     at once: the decision is to be made again. Who claims from a rival rests on the highest term that is known, an owner
     on its own. A forced ballot goes on.
 7.  No voters at all: only a forced ballot is won, and nothing fences the rival.
+8.  While the disks that vote are being changed, a majority is one of the old and one of the new (quorum.py).
 
 Deliberately not handled: a voter whose register moved past the term that was won (a rival's lost try) stays without
 this controller's key until the next term. Source: the shape is a single-shot Paxos proposer whose acceptors are
@@ -35,6 +36,7 @@ import msgspec
 
 from middlewared.kernel.facts import Node
 from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
+from middlewared.protocol.quorum import Quorum
 
 
 class State(Enum):
@@ -124,7 +126,7 @@ class Mandate(msgspec.Struct, frozen=True, kw_only=True):
 class Ballot:
     """The machine.
 
-    voters: their names. pauses_s: how long to wait before each further try, drawn at random by the caller; as many
+    quorum: who votes. pauses_s: how long to wait before each further try, drawn at random by the caller; as many
     further tries as pauses. grace_s: how long to await the other readings after a majority of them. reading_s: how
     long all the readings together may take (each voter answers or is Silent within its own deadline before that).
     """
@@ -132,7 +134,7 @@ class Ballot:
     def __init__(
         self,
         mandate: Mandate,
-        voters: tuple[str, ...],
+        quorum: Quorum,
         *,
         pauses_s: tuple[float, ...] = (),
         grace_s: float = 0.03,
@@ -141,7 +143,8 @@ class Ballot:
         self.state = State.READING
         self.term = mandate.known_term
         self._mandate = mandate
-        self._voters = voters
+        self._quorum = quorum
+        self._voters = quorum.members
         self._pauses_s = list(pauses_s)
         self._grace_s = grace_s
         self._reading_s = reading_s
@@ -171,11 +174,11 @@ class Ballot:
 
     def _was_read(self, message: Message, now: float) -> tuple[Action, ...]:
         assert isinstance(message, WasRead)
-        had_majority = self._majority(len(self._holdings()))
+        had_majority = self._quorum.has(self._holdings())
         self._read[message.voter] = message.holding
         if len(self._read) == len(self._voters):
             return self._choose()
-        if self._majority(len(self._holdings())) and not had_majority:
+        if self._quorum.has(self._holdings()) and not had_majority:
             self._deadline = now + self._grace_s
         return ()
 
@@ -184,7 +187,7 @@ class Ballot:
 
     def _choose(self) -> tuple[Action, ...]:
         holdings = self._holdings()
-        if not self._majority(len(holdings)):
+        if not self._quorum.has(holdings):
             return self._lose(f"only {len(holdings)} of {len(self._voters)} disks answered")
         self.term = max(self.term, *(holding.term for holding in holdings.values()))
         if not self._mandate.forced and self._rival_owns():
@@ -218,11 +221,12 @@ class Ballot:
         return self._count(now)
 
     def _count(self, now: float) -> tuple[Action, ...]:
-        granted = [v for v, answer in self._claimed.items() if isinstance(answer, Granted)]
-        if self._majority(len(granted)):
+        granted = {v for v, answer in self._claimed.items() if isinstance(answer, Granted)}
+        if self._quorum.has(granted):
             return self._win(self.term)
-        undecided = sum(answer is None for answer in self._claimed.values()) + len(self._voters) - len(self._read)
-        if self._majority(len(granted) + undecided):
+        unanswered = {voter for voter, answer in self._claimed.items() if answer is None}
+        undecided = unanswered | (set(self._voters) - set(self._read))
+        if self._quorum.has(granted | undecided):
             return ()
         return self._try_lost(now)
 
@@ -270,11 +274,8 @@ class Ballot:
         """
         known = self._mandate
         since = known.own_term or known.known_term
-        newer = [h for h in self._holdings().values() if h.owner not in (None, known.node) and h.term > since]
-        return self._majority(len(newer))
-
-    def _majority(self, count: int) -> bool:
-        return count > len(self._voters) // 2
+        newer = {v for v, h in self._holdings().items() if h.owner not in (None, known.node) and h.term > since}
+        return self._quorum.has(newer)
 
 
 Step = Callable[[Ballot, Message, float], tuple[Action, ...]]

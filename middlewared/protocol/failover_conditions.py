@@ -62,7 +62,7 @@ def begins(s: Situation) -> str | None:
 def regains(s: Situation) -> str | None:
     if not s.view.owns or not s.readable or s.majority(s.mine):
         return None
-    return f"only {s.mine} of {len(s.view.voters)} disks hold term {s.view.term}, and {s.peer} has no majority"
+    return f"only {len(s.mine)} of {len(s.view.voters)} disks hold term {s.view.term}, and {s.peer} has no majority"
 
 
 def flapping(s: Situation) -> str | None:

@@ -5,12 +5,14 @@ A fact older than its window is unknown, and unknown is not dead. Times are this
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import msgspec
 
 from middlewared.kernel.facts import Node, other
 from middlewared.protocol.hub import Heard, PeerWord, Settings, VoterState
+from middlewared.protocol.quorum import majority
 
 MOVES = 3
 """So often the term may go from one controller to the other within `moves_s` before only a death moves it again."""
@@ -98,20 +100,21 @@ class Situation:
     def reachable(self) -> tuple[VoterState, ...]:
         return tuple(voter for voter in self.view.voters if voter.reachable)
 
-    def majority(self, count: int) -> bool:
-        return count > len(self.view.voters) // 2
+    def majority(self, some: Sequence[VoterState]) -> bool:
+        return majority(some, self.view.voters)
 
     @cached_property
     def readable(self) -> bool:
-        return self.majority(len(self.reachable))
+        return self.majority(self.reachable)
 
     def held_by(self, node: Node) -> bool:
         """Whether a majority of the disks is held by `node`, as far as they can be read now."""
-        return self.majority(sum(voter.owner == node for voter in self.reachable))
+        return self.majority([voter for voter in self.reachable if voter.owner == node])
 
     @cached_property
-    def mine(self) -> int:
-        return sum(voter.owner == self.me and voter.term == self.view.term for voter in self.reachable)
+    def mine(self) -> tuple[VoterState, ...]:
+        """Those that hold our term."""
+        return tuple(v for v in self.reachable if v.owner == self.me and v.term == self.view.term)
 
     # The peer
 

@@ -68,6 +68,7 @@ class Word(msgspec.Struct, frozen=True, array_like=True):
     failed: bool = False
     held: bool = False
     flapping: bool = False
+    voting: int = 0
 
 
 SILENT_WORD = Word(term=0, owner=False, links_up=True, settled=False, resigned=False)
@@ -178,6 +179,7 @@ class HeartbeatMachine:
             failed=word.failed,
             held=word.held,
             flapping=word.flapping,
+            voting=word.voting,
         )
 
     def _fault_of(self, beat: Beat, now: float) -> Fault | None:

@@ -30,6 +30,16 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     pid: int
 
 
+class Voting(msgspec.Struct, frozen=True, kw_only=True):
+    """Which disks vote, by serial: one set, or the old and the new one while they are being changed.
+
+    number: a higher one is a later configuration; 0 is the boot file's.
+    """
+
+    number: int
+    sets: tuple[tuple[str, ...], ...]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
     """What the configuration says to the two small processes.
 
@@ -40,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
     timeout_s: how long a lost network must stay lost before a handover. lagg: some critical interface is an aggregate.
     groups: the critical interfaces; without any, each interface with a VIP is a group of its own.
     pools: some pool is configured, so that an owner serves only once middlewared has imported it.
+    voting: the disks that vote, where they were ever configured.
     """
 
     paired: bool
@@ -53,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
     groups: tuple[FailoverGroup, ...] = ()
     pools: bool = False
     lagg: bool = False
+    voting: Voting | None = None
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
@@ -126,7 +138,7 @@ class PeerWord(msgspec.Struct, frozen=True, kw_only=True, tag="peer"):
     hears_us: it heard our heartbeat lately (both directions work). settled: it may claim if nobody owns.
     resigned: it gave its term up and asks us to take it. disks_ok: it reads a majority of the shared disks and knows of
     no pool whose own it lacks. failed: a promotion failed there lately. held: it claims only when it is forced.
-    flapping: by its count the term moved too often.
+    flapping: by its count the term moved too often. voting: the number of the voters that it has taken up.
     """
 
     boot_id: str
@@ -140,6 +152,7 @@ class PeerWord(msgspec.Struct, frozen=True, kw_only=True, tag="peer"):
     failed: bool = False
     held: bool = False
     flapping: bool = False
+    voting: int = 0
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, tag="heard"):
@@ -180,12 +193,16 @@ Role: TypeAlias = Literal["WAITING", "SINGLE", "OWNER", "STANDBY"]
 
 
 class VoterState(msgspec.Struct, frozen=True, kw_only=True):
-    """One shared disk as fenced last saw it. owner None: free; reachable False: the rest is old."""
+    """One shared disk as fenced last saw it. owner None: free; reachable False: the rest is old.
+
+    sets: of voters to which it belongs, by number (protocol/quorum.py): one, or two while they are being changed.
+    """
 
     name: str
     reachable: bool
     term: int
     owner: Node | None
+    sets: tuple[int, ...] = (0,)
 
 
 class PowerOff(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +246,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     disks_ok, held, flapping: as the peer is told of this controller (PeerWord).
     fencing: of the peer, while owning. ended: what led to this boot, where this controller ended itself.
     decided_at, last_sign_at: when the claim of this ownership was decided, and the peer's last sign before it.
+    others: the shared disks that do not vote. voting: the number of the voters that this fenced has taken up;
+    peer_voting: and the peer's, None while it is not heard.
     """
 
     role: Role
@@ -255,6 +274,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     ended: Ended | None = None
     decided_at: float | None = None
     last_sign_at: float | None = None
+    others: tuple[VoterState, ...] = ()
+    voting: int = 0
+    peer_voting: int | None = None
 
     @property
     def fenced(self) -> bool:

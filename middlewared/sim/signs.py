@@ -115,6 +115,7 @@ class Signs:
             failed=standing is not None and standing.failed is not None,
             held=standing is not None and standing.held,
             flapping=standing is not None and standing.flapping,
+            voting=standing.voting if standing is not None else 0,
         )
         self._beats.carry(self._timeline, lambda: peer.hear_beat(word))
         if owner and standing is not None and standing.serves:

@@ -13,6 +13,7 @@ from middlewared.kernel.facts import Node
 from middlewared.kernel.register import Denied, Granted, Holding, Silent
 from middlewared.ports import Voter
 from middlewared.protocol.ballot import Ballot, Mandate, Won
+from middlewared.protocol.quorum import Quorum
 from middlewared.shell.clock import SystemClock
 from tests.contract.conftest import DISKS, Rig
 
@@ -86,7 +87,7 @@ async def test_no_term_has_two_owners_in_contended_ballots_over_three_disks(rig:
             counted["ballots"] += 1
             mandate = Mandate(node=node, known_term=0, forced=True)
             pauses_s = (chance.random() / 1000, chance.random() / 500)
-            machine = Ballot(mandate, tuple(voters), pauses_s=pauses_s)
+            machine = Ballot(mandate, Quorum((tuple(voters),)), pauses_s=pauses_s)
             outcome = await Polling(machine, node, voters, SystemClock()).outcome  # type: ignore[arg-type]
             if isinstance(outcome, Won):
                 owners.setdefault(outcome.term, []).append(number)

@@ -59,11 +59,12 @@ class Controller:
         self.node: Node = node
         self.run_dir = directory / f"run{node}"
         self.run_dir.mkdir()
+        (directory / f"data{node}").mkdir()
         self.config = directory / f"{node}.toml"
         paths = ", ".join(f'"{directory}/{node}/{disk}"' for disk in range(voters))
         others = ", ".join(f'"{directory}/{node}/{disk}"' for disk in range(voters, DISKS))
         self.config.write_text(
-            f'node = "{node}"\nrun_dir = "{self.run_dir}"\n'
+            f'node = "{node}"\nrun_dir = "{self.run_dir}"\ndata_dir = "{directory}/data{node}"\n'
             f'[interlink]\ninterface = "il0"\naddress = "169.254.10.{1 if node == "A" else 2}"\n'
             f'peer = "169.254.10.{2 if node == "A" else 1}"\n'
             + (f'[voters]\nbackend = "shelf"\npaths = [{paths}]\nothers = [{others}]\n' if voters else "")
@@ -205,6 +206,7 @@ class Controller:
             failed=s is not None and s.failed is not None,
             held=s is not None and s.held,
             flapping=s is not None and s.flapping,
+            voting=s.voting if s is not None else 0,
         )
 
     def report(self) -> None:

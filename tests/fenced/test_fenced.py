@@ -338,7 +338,7 @@ class TestTheRecord:
         await world.shelf(verb="cut", node="A")
         answer = await written(world.a, a_record(world.a))
         assert not answer.ok
-        assert "/A/0" in answer.why
+        assert "SHELF-0" in answer.why
 
     async def test_begin_raises_the_term_without_a_gap_and_keeps_the_record(self, world: World) -> None:
         await world.boot()

@@ -27,6 +27,7 @@ from middlewared.protocol.ballot import (
     WasReleased,
     Won,
 )
+from middlewared.protocol.quorum import Quorum
 
 VOTERS = ("0", "1", "2")
 
@@ -62,7 +63,7 @@ FREE = holding(0, None, 0)
 
 class TestATerm:
     def test_it_is_one_above_the_highest_that_anybody_knows(self) -> None:
-        machine = Ballot(mandate(known=3), VOTERS)
+        machine = Ballot(mandate(known=3), Quorum((VOTERS,)))
         claims = read_all(machine, holding(5, "B"), holding(2, None), FREE)
         assert claims == (
             Claim("0", 6, holding(5, "B")),
@@ -71,11 +72,11 @@ class TestATerm:
         ), "each voter is claimed over what it said"
 
     def test_the_floor_counts_as_well(self) -> None:
-        machine = Ballot(mandate(known=9), VOTERS)
+        machine = Ballot(mandate(known=9), Quorum((VOTERS,)))
         assert {c.term for c in read_all(machine, FREE, FREE, FREE) if isinstance(c, Claim)} == {10}
 
     def test_a_majority_of_grants_wins_it_and_later_grants_change_nothing(self) -> None:
-        machine = Ballot(mandate(), VOTERS)
+        machine = Ballot(mandate(), Quorum((VOTERS,)))
         read_all(machine, FREE, FREE, FREE)
         assert granted(machine, "0") == ()
         assert granted(machine, "2") == (Won(1),)
@@ -86,7 +87,7 @@ class TestATerm:
 
 class TestReading:
     def test_a_majority_of_readings_goes_on_after_the_grace(self) -> None:
-        machine = Ballot(mandate(), VOTERS, grace_s=0.03)
+        machine = Ballot(mandate(), Quorum((VOTERS,)), grace_s=0.03)
         machine.receive(Start(), 1.0)
         machine.receive(WasRead("0", FREE), 1.1)
         assert machine.deadline() == 2.0
@@ -96,7 +97,7 @@ class TestReading:
 
     @pytest.mark.parametrize("won", [False, True])
     def test_a_voter_that_is_read_late_is_claimed_too(self, won: bool) -> None:
-        machine = Ballot(mandate(), VOTERS)
+        machine = Ballot(mandate(), Quorum((VOTERS,)))
         machine.receive(Start(), 0.0)
         machine.receive(WasRead("0", FREE), 0.0)
         machine.receive(WasRead("1", FREE), 0.0)
@@ -107,33 +108,33 @@ class TestReading:
         assert machine.receive(WasRead("2", holding(0, "B")), 0.05) == (Claim("2", 1, holding(0, "B")),)
 
     def test_without_a_majority_of_readings_it_is_lost_and_nothing_was_claimed(self) -> None:
-        machine = Ballot(mandate(), VOTERS, pauses_s=(0.1,))
+        machine = Ballot(mandate(), Quorum((VOTERS,)), pauses_s=(0.1,))
         assert read_all(machine, FREE, Silent("cut"), Silent("cut")) == (Lost("only 1 of 3 disks answered", 0),)
 
     def test_a_rival_that_took_a_majority_unknown_to_the_decision_ends_it(self) -> None:
-        machine = Ballot(mandate(known=4), VOTERS)
+        machine = Ballot(mandate(known=4), Quorum((VOTERS,)))
         actions = read_all(machine, holding(5, "B"), holding(5, "B"), holding(4, "A"))
         assert actions == (Lost("the peer took term 5 meanwhile", 5),)
 
     def test_an_owner_that_heard_of_the_rivals_term_before_it_saw_the_majority_gives_way(self) -> None:
-        machine = Ballot(Mandate(node="A", known_term=7, own_term=6), VOTERS)
+        machine = Ballot(Mandate(node="A", known_term=7, own_term=6), Quorum((VOTERS,)))
         actions = read_all(machine, holding(7, "B"), holding(7, "B"), holding(6, "A"))
         assert actions == (Lost("the peer took term 7 meanwhile", 7),)
 
     def test_an_owner_goes_over_a_claim_that_the_rival_lost(self) -> None:
-        machine = Ballot(Mandate(node="A", known_term=7, own_term=6), VOTERS)
+        machine = Ballot(Mandate(node="A", known_term=7, own_term=6), Quorum((VOTERS,)))
         actions = read_all(machine, holding(7, "B"), holding(6, "A"), holding(6, "A"))
         assert [type(action) for action in actions] == [Claim, Claim, Claim]
 
     def test_a_forced_ballot_goes_over_such_a_rival(self) -> None:
-        machine = Ballot(mandate(known=4, forced=True), VOTERS)
+        machine = Ballot(mandate(known=4, forced=True), Quorum((VOTERS,)))
         claims = read_all(machine, holding(5, "B"), holding(5, "B"), holding(4, "A"))
         assert [type(action) for action in claims] == [Claim] * 3
 
 
 class TestALostTry:
     def test_it_releases_what_was_granted_or_may_have_been_pauses_and_tries_a_higher_term(self) -> None:
-        machine = Ballot(mandate(), VOTERS, pauses_s=(0.05,))
+        machine = Ballot(mandate(), Quorum((VOTERS,)), pauses_s=(0.05,))
         read_all(machine, FREE, FREE, FREE)
         granted(machine, "0")
         denied(machine, "1", holding(1, "B"))
@@ -147,13 +148,13 @@ class TestALostTry:
         assert {c.term for c in claims if isinstance(c, Claim)} == {2}
 
     def test_after_the_last_pause_it_is_lost(self) -> None:
-        machine = Ballot(mandate(), VOTERS)
+        machine = Ballot(mandate(), Quorum((VOTERS,)))
         read_all(machine, FREE, FREE, FREE)
         denied(machine, "1", holding(1, "B"))
         assert denied(machine, "2", holding(1, "B")) == (Release("0", 1), Lost("a rival was faster for term 1", 1))
 
     def test_silence_of_a_majority_loses_it_at_once_and_releases_what_may_be_ours(self) -> None:
-        machine = Ballot(mandate(), VOTERS, pauses_s=(0.1,))
+        machine = Ballot(mandate(), Quorum((VOTERS,)), pauses_s=(0.1,))
         read_all(machine, FREE, FREE, FREE)
         granted(machine, "0")
         machine.receive(WasClaimed("1", 1, Silent("cut")), 0.0)
@@ -161,7 +162,7 @@ class TestALostTry:
         assert actions == (Release("0", 1), Release("1", 1), Release("2", 1), Lost("2 of 3 disks fell silent", 1))
 
     def test_an_owner_that_fails_to_renew_keeps_its_own_keys(self) -> None:
-        machine = Ballot(mandate(known=4), VOTERS)
+        machine = Ballot(mandate(known=4), Quorum((VOTERS,)))
         read_all(machine, holding(4, "A"), holding(4, "A"), FREE)
         granted(machine, "0")
         denied(machine, "1", holding(5, "B"))
@@ -169,7 +170,7 @@ class TestALostTry:
         assert [action for action in actions if isinstance(action, Release)] == []
 
     def test_an_answer_to_an_earlier_try_counts_for_nothing(self) -> None:
-        machine = Ballot(mandate(), VOTERS, pauses_s=(0.1,))
+        machine = Ballot(mandate(), Quorum((VOTERS,)), pauses_s=(0.1,))
         read_all(machine, FREE, FREE, FREE)
         denied(machine, "1", holding(1, None))
         denied(machine, "2", holding(1, None))
@@ -182,8 +183,8 @@ class TestALostTry:
 
 class TestWithoutVoters:
     def test_only_a_forced_ballot_is_won(self) -> None:
-        assert Ballot(mandate(known=6, forced=True), ()).receive(Start(), 0.0) == (Won(7),)
-        (lost,) = Ballot(mandate(known=6), ()).receive(Start(), 0.0)
+        assert Ballot(mandate(known=6, forced=True), Quorum()).receive(Start(), 0.0) == (Won(7),)
+        (lost,) = Ballot(mandate(known=6), Quorum()).receive(Start(), 0.0)
         assert isinstance(lost, Lost)
 
 
@@ -200,15 +201,26 @@ class Contest:
 
     def run(self, rounds: int) -> None:
         for _ in range(rounds):
-            ballots: dict[Node, Ballot] = {node: self.a_ballot(node) for node in ("A", "B")}
-            asked = [(node, action) for node in ballots for action in self.tell(node, ballots[node], Start())]
-            answered: list[tuple[Node, Message]] = []
-            while asked or answered or any(b.deadline() is not None for b in ballots.values()):
-                self.step(ballots, asked, answered)
+            self.round(Quorum((self.names,)), Quorum((self.names,)))
 
-    def a_ballot(self, node: Node) -> Ballot:
+    def round(self, a: Quorum, b: Quorum) -> None:
+        """One contest, of an A and a B that decide by these."""
+        ballots: dict[Node, Ballot] = {"A": self.a_ballot("A", a), "B": self.a_ballot("B", b)}
+        asked = [(node, action) for node in ballots for action in self.tell(node, ballots[node], Start())]
+        answered: list[tuple[Node, Message]] = []
+        while asked or answered or any(b.deadline() is not None for b in ballots.values()):
+            self.step(ballots, asked, answered)
+
+    def spread(self, names: tuple[str, ...]) -> None:
+        """The owner writes the record on two of these disks, which it holds in its term then."""
+        for name in self.chance.sample(names, 2):
+            register = self.registers[name]
+            if self.won and register.holding.term < max(self.won):
+                self.registers[name], _ = register.claim(self.won[max(self.won)][0], max(self.won), register.holding)
+
+    def a_ballot(self, node: Node, quorum: Quorum) -> Ballot:
         pauses_s = tuple(self.chance.random() for _ in range(self.chance.randrange(4)))
-        return Ballot(mandate(node, forced=self.chance.random() < 0.8), self.names, pauses_s=pauses_s)
+        return Ballot(mandate(node, forced=self.chance.random() < 0.8), quorum, pauses_s=pauses_s)
 
     def step(
         self, ballots: dict[Node, Ballot], asked: list[tuple[Node, Action]], answered: list[tuple[Node, Message]]
@@ -256,6 +268,49 @@ def test_no_term_is_won_twice_whatever_is_lost_or_late(seed: int, voters: int, l
     contest = Contest(seed, voters, loss)
     contest.run(rounds=6)
     assert {term: nodes for term, nodes in contest.won.items() if len(nodes) > 1} == {}
+
+
+OLD, NEW = ("0", "1", "2"), ("2", "3", "4")
+STAGES = (Quorum((OLD,)), Quorum((OLD, NEW)), Quorum((NEW,)))
+
+
+def change(contest: Contest, *, skip: bool = False) -> None:
+    """The voters are changed under contests. skip: the new ones vote alone while somebody decides by the old ones."""
+    old, both, new = STAGES
+    contest.round(old, old)
+    for a, b in ((old, new), (new, old)) if skip else ((both, old), (old, both), (both, both)):
+        contest.round(a, b)
+    contest.spread(NEW)
+    for a, b in ((new, both), (both, new), (new, new)):
+        contest.round(a, b)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.4]))
+@settings(max_examples=150, deadline=None)
+def test_no_term_is_won_twice_while_the_voters_are_changed(seed: int, loss: float) -> None:
+    contest = Contest(seed, 5, loss)
+    change(contest)
+    assert {term: nodes for term, nodes in contest.won.items() if len(nodes) > 1} == {}
+
+
+def test_new_voters_that_vote_alone_while_the_other_decides_by_the_old_ones_give_a_term_twice() -> None:
+    twice = 0
+    for seed in range(50):
+        contest = Contest(seed, 5, 0.0)
+        change(contest, skip=True)
+        twice += any(len(nodes) > 1 for nodes in contest.won.values())
+    assert twice
+
+
+def test_while_both_vote_a_majority_of_one_wins_nothing() -> None:
+    machine = Ballot(mandate(), STAGES[1])
+    assert len(machine.receive(Start(), 0.0)) == 5
+    for voter in ("0", "1", "2", "3", "4"):
+        actions = machine.receive(WasRead(voter, FREE), 0.0)
+    assert len(actions) == 5
+    assert granted(machine, "0") == granted(machine, "1") == ()
+    assert granted(machine, "2") == ()
+    assert granted(machine, "3") == (Won(1),), "2 votes in both"
 
 
 def test_in_the_contests_terms_are_won_by_both() -> None:
