@@ -92,6 +92,21 @@ def test_a_fenced_that_does_not_come_back_reboots_the_controller(machine: Machin
     assert time.monotonic() - killed >= 1.0
 
 
+def test_a_controller_whose_boot_file_is_bad_stays_up_and_comes_back_by_itself_once_it_is_mended(
+    tmp_path: Path,
+) -> None:
+    need_systemd()
+    with Machine(tmp_path / "machine", "node = 3\n") as machine:
+        machine.until("each daemon was tried twice", lambda: all(_tries(machine, name) > 1 for name in DAEMONS))
+        assert machine.runs
+        machine.run("sh", "-c", f"printf %s '{BOOT_FILE}' > /etc/middlewared.toml")
+        machine.until("everything is up", lambda: all(machine.is_up(name) for name in SERVICES))
+
+
+def _tries(machine: Machine, name: str) -> int:
+    return int(machine.property(name, "NRestarts"))
+
+
 def test_setup_makes_a_controller_of_a_machine_and_a_second_time_changes_nothing(tmp_path: Path) -> None:
     need_systemd()
     (tmp_path / "password").write_text("correct horse\n")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import configparser
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,19 @@ def test_what_must_live_is_restarted_for_ever_within_a_tenth_of_a_second(name: s
     assert service["Service"]["RestartSec"] == ["100ms"]
     assert service["Unit"]["StartLimitIntervalSec"] == ["0"]
     assert int(service["Service"]["OOMScoreAdjust"][0]) <= -900
+
+
+@pytest.mark.parametrize("name", PROTECTED)
+def test_what_cannot_start_is_not_spun(name: str) -> None:
+    (command,) = unit(name)["Service"]["ExecStopPost"]
+    wait_s = float(command.split("sleep ")[1].rstrip("'"))
+    assert wait_s >= 0.2
+    script = shlex.split(command.replace(f"sleep {wait_s:g}", "echo waits"))
+    for status, says in (("1", "waits\n"), ("0", ""), ("KILL", "")):
+        done = subprocess.run(
+            script, env={"EXIT_STATUS": status}, capture_output=True, text=True, timeout=10, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, says)
 
 
 @pytest.mark.parametrize("name", DAEMONS)
