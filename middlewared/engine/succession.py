@@ -36,7 +36,7 @@ from middlewared.ports import Clock
 from middlewared.protocol import hub
 from middlewared.protocol.plan import HANDOVER, PROMOTION, Phase, Plan, Run
 from middlewared.protocol.quorum import majority
-from middlewared.store.transitions import RUNNING, Transitions
+from middlewared.store.transitions import RUNNING
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,16 @@ class Fence(Leave, Protocol):
     """shell.fence_client.FenceClient, as far as it is told here."""
 
     def end(self, why: str) -> None: ...
+
+
+class Kept(Protocol):
+    """store.transitions.Transitions."""
+
+    def all(self) -> tuple[Transition, ...]: ...
+
+    def begin(self, transition: Transition) -> None: ...
+
+    def go_on(self, transition: Transition) -> None: ...
 
 
 class Wish(msgspec.Struct):
@@ -74,7 +84,7 @@ class Succession:
         pools: OwnPools,
         writes: Writes,
         ask: Ask,
-        kept: Transitions,
+        kept: Kept,
         vips_up: Callable[[], bool],
     ) -> None:
         self._node: Node = node
@@ -229,6 +239,8 @@ class Succession:
         run = await self._carry_out(HANDOVER, handover.deeds(), standing, why)
         self._not_before = self._clock.boottime() + RETRY_S
         await self._end_if_stuck(run)
+        # Where the other one did not take over, this controller may own again without having stood by in between.
+        self._writes.closing = None
         if self._wish is not None and not self._wish.outcome.done():
             self._wish.outcome.set_result(self._transition)
         self._wish = None

@@ -9,9 +9,11 @@ from middlewared.fenced.memory import Memory
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.facts import Node, other
 from middlewared.sim.disk import Platter
-from middlewared.sim.processes import FencedProcess, Middlewared, World
+from middlewared.sim.fenced_process import FencedProcess
+from middlewared.sim.processes import Middlewared, World
 from middlewared.sim.signs import Signs
 from middlewared.sim.timeline import Clock
+from middlewared.sim.zfs import Zfs
 
 RESTART_S = 0.1
 REBOOT_S = 1.0
@@ -33,6 +35,7 @@ class Controller:
         self.middlewared: Middlewared | None = None
         self.fenced: FencedProcess | None = None
         self.signs: Signs | None = None
+        self.zfs = Zfs(world.timeline, world.random, node, world.pool_disks, self._imported)
         self.clock: Clock
         self.boot_id = ""
 
@@ -43,6 +46,7 @@ class Controller:
             return
         world = self.world
         self.powered, self.frozen, self.slow_s = True, False, 0.0
+        self.zfs.frozen = False
         self._boots += 1
         self.boot_id = f"{self.node}{self._boots}"
         self.memory = None
@@ -73,7 +77,19 @@ class Controller:
             self.signs = None
         self._end_middlewared(said=False)
         self._end_fenced()
+        self.zfs.power_cut()
         self.platter.power_cut()
+
+    def power_cycle(self) -> None:
+        """The other controller had its power cut; where it was off it stays so."""
+        if self.powered:
+            self.world.trace.add(self.node, "power-cycled")
+            self.power_off()
+            self.world.timeline.after(REBOOT_S, self.boot)
+
+    def _imported(self, guid: str) -> None:
+        self.world.trace.add(self.node, "imported", guid=guid)
+        self.world.watch.imported(self.node, guid)
 
     def end(self, why: str) -> None:
         """It ends itself, and boots again."""
@@ -82,7 +98,7 @@ class Controller:
         self.world.timeline.after(REBOOT_S, self.boot)
 
     def freeze(self, frozen: bool) -> None:
-        self.frozen = frozen
+        self.frozen = self.zfs.frozen = frozen
         self.world.trace.add(self.node, "frozen" if frozen else "thawed")
         for process in (self.middlewared, self.fenced):
             if process is not None:

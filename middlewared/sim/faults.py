@@ -284,6 +284,15 @@ def hand_over(world: World) -> Undo:
     return _nothing
 
 
+def become_passive(world: World) -> Undo:
+    """An operator has whoever owns hand over in good order."""
+    for node in NODES:
+        middlewared = world.controllers[node].middlewared
+        if middlewared is not None:
+            middlewared.hand_over()
+    return _nothing
+
+
 def force(world: World) -> Undo:
     return _force(world, [_node(world)])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from middlewared.fenced.outside import OnGone, OnMessage
@@ -126,15 +126,15 @@ class FenceClient:
         self._loop = loop
         self._server_now = server
         self._settings = settings
-        self._listener: Listener
+        self._listeners: list[Listener] = []
         self._client: Client | None = None
         self._server: HubServer | None = None
         self._writes: dict[int, asyncio.Future[bool]] = {}
-
+        self._pools: hub.Pools | None = None
         self._ids = 0
 
     def tell(self, listener: Listener) -> None:
-        self._listener = listener
+        self._listeners.append(listener)
 
     def connect(self) -> None:
         """Connect, and again after each loss, for as long as the process lives."""
@@ -146,6 +146,8 @@ class FenceClient:
             self._timeline.after(RETRY_S, self.connect)
             return
         self._client, self._server = client, server
+        if self._pools is not None:
+            server.take(client, self._pools)
         server.take(client, self._settings)
 
     def state(self, settings: hub.Settings) -> None:
@@ -158,8 +160,21 @@ class FenceClient:
     def force(self) -> None:
         self._send(hub.Force())
 
-    def resign(self) -> None:
-        self._send(hub.Resign(why="an operator asked for it"))
+    def pools(self, imported: Sequence[str]) -> None:
+        self._pools = hub.Pools(imported=tuple(imported))
+        self._send(self._pools)
+
+    def serve(self, term: int) -> None:
+        self._send(hub.Serve(term=term))
+
+    def block(self, term: int, why: str) -> None:
+        self._send(hub.Block(term=term, why=why))
+
+    def resign(self, why: str = "an operator asked for it", *, failed: bool = False) -> None:
+        self._send(hub.Resign(why=why, failed=failed))
+
+    def end(self, why: str) -> None:
+        self._send(hub.End(why=why))
 
     async def write(self, record: PairRecord) -> bool:
         self._ids += 1
@@ -192,7 +207,8 @@ class FenceClient:
 
     def _take(self, message: hub.FromFenced) -> None:
         if isinstance(message, hub.Standing):
-            self._listener.heard(message)
+            for listener in self._listeners:
+                listener.heard(message)
         elif isinstance(message, hub.Written):
             answer = self._writes.get(message.id)
             if answer is not None and not answer.done():
@@ -207,4 +223,5 @@ class FenceClient:
         for answer in self._writes.values():
             if not answer.done():
                 answer.set_result(False)
-        self._listener.lost()
+        for listener in self._listeners:
+            listener.lost()

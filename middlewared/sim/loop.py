@@ -163,6 +163,12 @@ class Loop:
     def get_debug(self) -> bool:
         return False
 
+    async def sleep(self, delay_s: float) -> None:
+        """For what stands outside of production code and waits as a part of this process."""
+        over = self.create_future()
+        self.call_later(delay_s, over.set_result, None)
+        await over
+
     def spawn(self, work: Callable[P, Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs) -> None:
         """Begin a task of this process; a dead one begins none."""
         self.call_soon(self._begin, work, args, kwargs)

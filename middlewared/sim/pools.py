@@ -43,21 +43,32 @@ class _Pool(msgspec.Struct):
     datasets: dict[str, dict[str, str]] = {}
 
 
-class PoolDisks:
-    """The shared disks. cut: hosts whose ports are cut. importers: guid -> the hosts that have it imported now."""
+def _takes_all(_host: str, _path: str) -> bool | None:
+    return True
 
-    def __init__(self, count: int = 6) -> None:
+
+class PoolDisks:
+    """The shared disks. cut: hosts whose ports are cut. importers: guid -> the hosts that have it imported now.
+
+    writable: whether a host's writes to a disk land: it may be reserved for another. None: the host does not reach it.
+    """
+
+    def __init__(self, count: int = 6, writable: Callable[[str, str], bool | None] = _takes_all) -> None:
         self.disks = tuple(
             Disk(name=f"shelf/{n}", path=f"/dev/shelf/{n}", serial=f"SHELF-{n}", size=DISK_BYTES) for n in range(count)
         )
         self.pools: dict[str, _Pool] = {}
         self.cut: set[str] = set()
         self.importers: dict[str, set[str]] = {}
+        self.writable = writable
         self._guids = 1000
 
-    def new_guid(self) -> str:
+    def lay_out(self, name: str, layout: Layout) -> str:
+        """Put a pool there that nobody has imported. Returns its guid."""
         self._guids += 1
-        return str(self._guids)
+        pool = _Pool(name, str(self._guids), layout, None, datasets={name: {}})
+        self.pools[pool.guid] = pool
+        return pool.guid
 
     def holder_of(self, path: str) -> _Pool | None:
         return next((pool for pool in self.pools.values() if path in pool.layout.devices()), None)
@@ -108,6 +119,8 @@ class MemoryPools:
         purpose = f"import pool {guid}"
         self._reach(purpose)
         pool = self._shared.pools.get(guid)
+        if pool is not None:
+            self._may_write(purpose, pool)
         if pool is None or pool.name in self._imported:
             raise PortFailed(purpose, "no such pool available")
         if pool.user not in (None, self._host) and not force:
@@ -118,6 +131,7 @@ class MemoryPools:
         purpose = f"export pool {name}"
         pool = self._get(purpose, name)
         self._reach(purpose)
+        self._may_write(purpose, pool)
         pool.user = None
         self._drop(pool)
 
@@ -134,10 +148,9 @@ class MemoryPools:
                 if not force or holder.name in self._imported:
                     raise PortFailed(purpose, f"{path} is part of pool '{holder.name}'")
                 del self._shared.pools[holder.guid]
-        pool = _Pool(name, self._shared.new_guid(), layout, self._host, datasets={name: {}})
-        self._shared.pools[pool.guid] = pool
-        self._take(pool)
-        return pool.guid
+        guid = self._shared.lay_out(name, layout)
+        self._take(self._shared.pools[guid])
+        return guid
 
     async def destroy(self, name: str) -> None:
         pool = self._get(f"destroy pool {name}", name)
@@ -150,7 +163,7 @@ class MemoryPools:
         return Health(
             name=name,
             guid=pool.guid,
-            status="SUSPENDED" if self._host in self._shared.cut else "ONLINE",
+            status=self._status(pool),
             detail="",
             size=size,
             allocated=0,
@@ -232,6 +245,15 @@ class MemoryPools:
         if id_ not in kept:
             raise PortFailed(purpose, "dataset does not exist")
         return kept[id_]
+
+    def _status(self, pool: _Pool) -> str:
+        lands = any(self._shared.writable(self._host, path) for path in pool.layout.devices())
+        return "ONLINE" if lands and self._host not in self._shared.cut else "SUSPENDED"
+
+    def _may_write(self, purpose: str, pool: _Pool) -> None:
+        """A pool goes on, degraded, with one disk of a mirror: so does this."""
+        if not any(self._shared.writable(self._host, path) for path in pool.layout.devices()):
+            raise PortFailed(purpose, "I/O error")
 
     def _reach(self, purpose: str) -> None:
         if self._host in self._shared.cut:

@@ -1,49 +1,58 @@
-"""The two processes of a controller that are production code, each on a loop of its own.
+"""middlewared of a simulated controller: production code on a loop of its own, composed as middlewared/daemon.py does.
 
-middlewared and fenced are composed as middlewared/daemon.py and fenced/__main__.py compose them. Whoever watches the
-world is told by what stands between their parts.
+fenced is the other such process: fenced_process.py. Whoever watches the world is told by what stands between the parts.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from pathlib import Path as File
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from middlewared.config import BootFile, Timing
+from middlewared.config import Timing
 from middlewared.engine.apply import Change, CommittedState
 from middlewared.engine.care import Care
+from middlewared.engine.drain import Drain
 from middlewared.engine.engine import Engine
+from middlewared.engine.line_ends import LineEnds
+from middlewared.engine.own_pools import OwnPools
+from middlewared.engine.peer import Peer
 from middlewared.engine.registry import Registry
 from middlewared.engine.replicate import Replicator, history
+from middlewared.engine.succession import Succession
 from middlewared.engine.tenure import Tenure
-from middlewared.fenced.fenced import Fenced
+from middlewared.engine.told_pools import ToldPools
 from middlewared.fenced.memory import Memory
-from middlewared.fenced.outside import Surroundings
-from middlewared.kernel.errors import MiddlewareError
+from middlewared.kernel.errors import CallFailed, MiddlewareError
 from middlewared.kernel.event import START, Position, Record
-from middlewared.kernel.facts import Node
+from middlewared.kernel.facts import Node, PoolName
+from middlewared.kernel.transition import Transition
 from middlewared.plugin import Command
 from middlewared.protocol import hub
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
-from middlewared.protocol.peer_calls import Answer, Ask
 from middlewared.protocol.replication import Replica
 from middlewared.sim import noun
 from middlewared.sim.disk import Platter, SimLog, SimState, open_state, rebuild
-from middlewared.sim.hub import FenceClient, HubServer
+from middlewared.sim.hub import FenceClient
 from middlewared.sim.loop import Loop, MortalClock, Thread
 from middlewared.sim.network import End, Network
+from middlewared.sim.pools import PoolDisks
 from middlewared.sim.signs import Signs
 from middlewared.sim.timeline import Clock, Timeline
 from middlewared.sim.trace import Trace
-from middlewared.sim.voter import Cable, Disk
+from middlewared.sim.voter import Disk
+from middlewared.sim.zfs import Zfs
+
+if TYPE_CHECKING:
+    from middlewared.sim.fenced_process import FencedProcess
 
 REGISTRY = Registry((noun.plugin,))
 DIAL_S = 0.1
-CABLE_S = 0.5
 TIMING = Timing(
     settle_s=4.0,
     heartbeat_ms=100,
@@ -79,6 +88,8 @@ class Watch(Protocol):
 
     def stood(self, rule: str, phase: str) -> None: ...
 
+    def imported(self, node: Node, guid: str) -> None: ...
+
 
 class Machine(Protocol):
     """What a process needs of the controller that it runs on. middlewared, fenced: those that run now."""
@@ -94,12 +105,15 @@ class Machine(Protocol):
     middlewared: Middlewared | None
     fenced: FencedProcess | None
     signs: Signs | None
+    zfs: Zfs
 
     def kill_middlewared(self, why: str) -> None: ...
 
     def kill_fenced(self, why: str) -> None: ...
 
     def end(self, why: str) -> None: ...
+
+    def power_cycle(self) -> None: ...
 
 
 class World(Protocol):
@@ -112,6 +126,9 @@ class World(Protocol):
     disks: list[Disk]
     loops: list[Loop]
     settings: hub.Settings
+    pools: tuple[PoolName, ...]
+    pool_disks: PoolDisks
+    has_bmc: bool
 
     @property
     def controllers(self) -> Mapping[Node, Machine]: ...
@@ -124,60 +141,20 @@ Reply = Callable[[object], None]
 """Called with dispatch.Committed, or with the error that the command ended in."""
 
 
-class FencedProcess:
-    """The production fenced on its own loop."""
+class MemoryTransitions:
+    """engine.succession.Kept."""
 
-    def __init__(self, controller: Machine) -> None:
-        self.controller = controller
-        world = controller.world
-        self.loop = Loop(world.timeline, controller.clock, controller.kill_fenced)
-        world.loops.append(self.loop)
-        self.loop.freeze(controller.frozen)
-        boot = BootFile(node=controller.node, timing=TIMING)
-        cables = tuple(
-            Cable(
-                f"disk{i}",
-                disk,
-                controller.node,
-                world.timeline,
-                self.loop,
-                world.network.path(f"cable{i}", controller.node),
-                CABLE_S,
-            )
-            for i, disk in enumerate(world.disks)
-        )
-        self.server: HubServer
-        outside = Surroundings(
-            hub=self._make_server,
-            recall=self._recall,
-            remember=self._remember,
-            draw=world.random.uniform,
-            note=self._note,
-            end=controller.end,
-        )
-        self._fenced = self.loop.enter(Fenced, boot, cables, MortalClock(controller.clock, self.loop), "", outside)
-        self.loop.spawn(self._fenced.run)
+    def __init__(self) -> None:
+        self._kept: list[Transition] = []
 
-    def _make_server(
-        self, on_message: Callable[[object, hub.ToFenced], None], on_gone: Callable[[object], None]
-    ) -> HubServer:
-        self.server = HubServer(self.controller.world.timeline, self.loop, on_message, on_gone)
-        return self.server
+    def all(self) -> tuple[Transition, ...]:
+        return tuple(self._kept)
 
-    def _recall(self, now: float) -> Memory:
-        return self.controller.memory or Memory(boot_id=self.controller.boot_id, booted_at=now)
+    def begin(self, transition: Transition) -> None:
+        self._kept.append(transition)
 
-    def _remember(self, memory: Memory) -> None:
-        self.controller.memory = memory
-
-    def _note(self, event: str, **fields: object) -> None:
-        controller = self.controller
-        controller.world.trace.add(controller.node, f"fenced-{event}", **fields)
-        if event == "own":
-            controller.world.watch.granted(controller.node, int(str(fields["term"])))
-        if event == "stand":
-            middlewared = controller.middlewared
-            controller.world.watch.stood(str(fields["rule"]), middlewared.phase if middlewared is not None else "down")
+    def go_on(self, transition: Transition) -> None:
+        self._kept[-1] = transition
 
 
 class Middlewared:
@@ -236,9 +213,31 @@ class Middlewared:
         self.engine.attach(self.replicator)
         self.replicator.care = WatchedCare(self, self.engine.care)
         self.tenure.attach(self.replicator)
+        self._peer = Peer(clock)
+        self._line = LineEnds(self.replicator, self._peer)
+        self.succession = self._succeed(clock) if world.pools else None
+
+    def _succeed(self, clock: MortalClock) -> Succession:
+        pools = ToldPools(self.controller.zfs.of(self.loop), self.fence.pools, self.tenure.is_fenced)
+        succession = Succession(
+            self.node,
+            clock,
+            self.fence,
+            OwnPools(pools, lambda: self._world.pools),
+            Drain(self.engine, self.tenure, self.replicator),
+            self._peer.ask,
+            MemoryTransitions(),
+            vips_up=lambda: False,
+        )
+        succession.others = _nothing_else
+        self._peer.answer_by(succession.answer)
+        self.fence.tell(succession)
+        return succession
 
     def begin(self) -> None:
         self.fence.connect()
+        if self.succession is not None:
+            self.loop.spawn(self.succession.run)
         if self.node == "B":
             self._dial()
 
@@ -274,6 +273,15 @@ class Middlewared:
         self.tenure.force_next()
         self.fence.force()
 
+    def hand_over(self) -> None:
+        """What failover.become_passive does."""
+        if self.succession is not None:
+            self.loop.spawn(self._hand_over, self.succession)
+
+    async def _hand_over(self, succession: Succession) -> None:
+        with suppress(MiddlewareError):
+            await succession.hand_over("an operator asked for it", lambda _: None)
+
     # --- the line: network.Reader ---
 
     def _dial(self) -> None:
@@ -295,18 +303,13 @@ class Middlewared:
             if older is not end and not older.closed:
                 older.gone(said=True)
         self._ends = [end]
-        self.loop.call_soon(self.replicator.link_up, end)
+        self.loop.call_soon(self._line.up, end)
 
     def line_got(self, end: End, frame: frames.LineFrame) -> None:
-        if not isinstance(frame, Ask | Answer):
-            self.loop.call_soon(self._got, end, frame)
+        self.loop.call_soon(self._line.got, end, frame)
 
     def line_down(self, end: End) -> None:
-        self.loop.call_soon(self.replicator.link_down, end)
-
-    def _got(self, end: End, frame: frames.Frame) -> None:
-        if self.replicator.line is end:
-            self.replicator.feed(values.Got(frame))
+        self.loop.call_soon(self._line.down, end)
 
     # --- the disk ---
 
@@ -331,6 +334,10 @@ class Middlewared:
     def _rebuilt(self, upto: int) -> SimState:
         rebuild(self.controller.platter, REGISTRY, upto)
         return SimState(self.controller.platter, REGISTRY.nouns.values())
+
+
+async def _nothing_else(method: str, _: Sequence[object]) -> object:
+    raise CallFailed(errno.EOPNOTSUPP, f"no question {method} in this world")
 
 
 class Watched:

@@ -55,6 +55,7 @@ RARE: tuple[Kind, ...] = (
     Kind(faults.late_records, 1, 4.0),
     Kind(faults.hand_over, 1, 0.0),
     Kind(faults.force_in_vain, 1, 2.0),
+    Kind(faults.become_passive, 3, 0.0),
 )
 """Whether a seed has one of these is drawn from a number of its own: the worlds without them stay what they were."""
 RARE_EVERY_S = 1.0

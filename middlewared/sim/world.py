@@ -16,7 +16,8 @@ import msgspec
 from middlewared.engine.context import Committed
 from middlewared.kernel.errors import Refused
 from middlewared.kernel.event import START, Position, Record, Stamp, seal
-from middlewared.kernel.facts import Node
+from middlewared.kernel.facts import Node, PoolName
+from middlewared.kernel.pools import Layout, Vdev
 from middlewared.kernel.tenure import TermBegan
 from middlewared.protocol import hub
 from middlewared.protocol.replication_owner import Owner, Phase
@@ -29,6 +30,7 @@ from middlewared.sim.faults import NODES
 from middlewared.sim.loop import Loop, quiet
 from middlewared.sim.network import Network, Path
 from middlewared.sim.noun import WasPut
+from middlewared.sim.pools import PoolDisks
 from middlewared.sim.swarm import Swarm
 from middlewared.sim.timeline import Timeline
 from middlewared.sim.trace import Trace
@@ -40,6 +42,8 @@ FAULTS_S = (3.0, 6.0, 12.0)
 HEAL_S = 30.0
 LOOK_S = 0.25
 DRIFT = 0.01
+POOLS, BMC = 0.4, 0.7
+"""The share of worlds with pools, and of these the share with a way to the other controller's power."""
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -84,6 +88,7 @@ class World:
             single_term=FIRST_TERM,
             vips=(),
         )
+        self._lay_out_pools(Random(f"{seed} pools"))  # noqa: S311
         self.forced = False
         self.loops: list[Loop] = []
         self.pairs: set[tuple[str, str]] = set()
@@ -99,6 +104,25 @@ class World:
             Client(self, f"c{i}", known, every_s, random.choice((0.0, 0.1))) for i in range(random.randint(1, 4))
         ]
         self.swarm = Swarm(self, Random(f"{seed} rare")) if swarm else None  # noqa: S311
+
+    def _lay_out_pools(self, chance: Random) -> None:
+        """Some worlds have pools, on all disks; some of these a way to the other controller's power."""
+        count = chance.choice((1, 2)) if chance.random() < POOLS else 0
+        self.has_bmc = count > 0 and chance.random() < BMC
+        self.pool_disks = PoolDisks(len(self.disks), self._lands)
+        layout = Layout(data=(Vdev(type="MIRROR", devices=tuple(disk.path for disk in self.pool_disks.disks)),))
+        names = [f"tank{number}" for number in range(count)]
+        self.pools = tuple(PoolName(name=name, guid=self.pool_disks.lay_out(name, layout)) for name in names)
+        self.settings = msgspec.structs.replace(self.settings, pools=count > 0)
+
+    def _lands(self, host: str, path: str) -> bool | None:
+        """Whether a controller's write to a shared disk lands; None: it does not reach it."""
+        number = int(path.rpartition("/")[2])
+        disk = self.disks[number]
+        node: Node = "A" if host == "A" else "B"
+        if disk.dead or self.network.path(f"cable{number}", node).cut:
+            return None
+        return disk.register.holding.owner in (None, node)
 
     def _begin_log(self) -> None:
         """A was alone before there was a pair; the log of B is empty."""
@@ -185,6 +209,9 @@ class World:
         states = [m.state.applied for m in running.values() if m is not None]
         if len(ends) > 1 or states[0] != states[1] or states[0].seq != side.log.head.seq:
             return f"the logs end at {[r.log.head.seq for r in replicas.values()]}, applied {[s.seq for s in states]}"
+        for pool in self.pools:
+            if self.importers(pool.guid) != {owners[0]}:
+                return f"{owners[0]} owns, and {pool.name} is imported by {sorted(self.importers(pool.guid))}"
         waiting = [str(client.operations[-1]) for client in self.clients if client.waits]
         return f"{waiting} wait for an answer" if waiting else ""
 
@@ -219,6 +246,13 @@ class World:
     def states(self, node: Node) -> Mapping[str, Any] | None:
         middlewared = self.controllers[node].middlewared
         return middlewared.state.states if middlewared is not None else None
+
+    def importers(self, guid: str) -> set[Node]:
+        hosts = self.pool_disks.importers.get(guid, set())
+        return {node for node in NODES if node in hosts}
+
+    def disks_of(self, node: Node) -> list[Disk]:
+        return [disk for i, disk in enumerate(self.disks) if not self.network.path(f"cable{i}", node).cut]
 
     def configure(self, settings: hub.Settings) -> None:
         self.settings = settings
@@ -277,6 +311,10 @@ class World:
     def applied(self, node: Node, at: Position) -> None:
         for checker in self.checkers:
             checker.applied(node, at)
+
+    def imported(self, node: Node, guid: str) -> None:
+        for checker in self.checkers:
+            checker.imported(node, guid)
 
     def granted(self, node: Node, term: int) -> None:
         for checker in self.checkers:

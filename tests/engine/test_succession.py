@@ -296,6 +296,17 @@ class TestHandover:
         assert world.a.standing.serves and world.a.writes.closing is None
         assert world.importers == {"controller-A"}
 
+    async def test_who_owns_again_because_the_other_one_did_not_take_over_takes_writes(self, world: World) -> None:
+        await a_serves(world)
+        world.b.own = lambda term, **_: None  # type: ignore[method-assign]
+        handing = asyncio.create_task(world.a.succession.hand_over("asked", ignore))
+        await until(lambda: steps(last(world.a))[-1] == "taken")
+        world.a.own(4)
+        with pytest.raises(CallFailed, match="this one did"):
+            await handing
+        await until(lambda: world.a.standing.serves)
+        assert world.a.writes.closing is None
+
     @pytest.mark.full
     async def test_an_export_that_hangs_ends_the_controller_with_its_reservation(self, world: World) -> None:
         await a_serves(world)

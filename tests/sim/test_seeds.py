@@ -12,6 +12,9 @@ import pytest
 from middlewared.sim.seeds import live
 
 SEEDS = {
+    292: "an export of a dead process took a pool away from an owner that served",
+    405: "an owner that was forced to serve without its pool never imported it",
+    1359: "an owner whose successor did not come took no writes",
     394: "what was not committed yet was answered",
     739: "a record that was overtaken was written over the later one",
     788: "an owner that was outranked did not step down",

@@ -2,6 +2,7 @@
 
 from middlewared.sim.checkers.checker import Checker
 from middlewared.sim.checkers.durable import AnsweredIsKept
+from middlewared.sim.checkers.importers import OneImporter
 from middlewared.sim.checkers.linearizable import Linearizable
 from middlewared.sim.checkers.logs import LogsAgree
 from middlewared.sim.checkers.once import ExactlyOnce
@@ -13,6 +14,7 @@ from middlewared.sim.checkers.writers import OneWriter
 
 ALL: tuple[type[Checker], ...] = (
     OneWriter,
+    OneImporter,
     AnsweredIsKept,
     LogsAgree,
     StatesEqual,

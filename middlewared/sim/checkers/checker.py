@@ -34,6 +34,14 @@ class Scene(Protocol):
     @property
     def operations(self) -> Sequence[Operation]: ...
 
+    def importers(self, guid: str) -> set[Node]:
+        """Who has the pool imported at this instant."""
+        ...
+
+    def disks_of(self, node: Node) -> list[Disk]:
+        """The shared disks that the controller reaches."""
+        ...
+
     def states(self, node: Node) -> Mapping[str, Any] | None:
         """The committed state of a node; None while it does not run."""
         ...
@@ -62,6 +70,9 @@ class Checker:
 
     def applied(self, node: Node, at: Position) -> None:
         """Everything up to `at` is visible on `node`."""
+
+    def imported(self, node: Node, guid: str) -> None:
+        """`node` has just imported this pool."""
 
     def granted(self, node: Node, term: int) -> None:
         """fenced of `node` won `term`."""
