@@ -135,9 +135,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a-minority-is-enough",
-        "middlewared/protocol/ballot.py",
-        "        return count > len(self._voters) // 2",
-        "        return count >= len(self._voters) // 2",
+        "middlewared/protocol/quorum.py",
+        "    return len(voters) // 2 + 1",
+        "    return len(voters) // 2",
         "a term is won on a minority of the disks",
     ),
     Mutant(
