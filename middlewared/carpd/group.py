@@ -74,10 +74,10 @@ class CarpGroup:
             self._condition = condition
             self.machine.receive(condition, now)
 
-    def sighted(self, who: str, protocol: str, now: float) -> None:
+    def sighted(self, who: str, protocol: str, now: float, times: int = 1) -> None:
         """Somebody else advertises this group's VHID."""
         vip, how = self.vip, f"{protocol} adverts"
-        self._sightings.saw("DUPLICATE_VHID", vip.interface, vip.vhid, who, how, now, address=vip.address)
+        self._sightings.saw("DUPLICATE_VHID", vip.interface, vip.vhid, who, how, now, address=vip.address, times=times)
 
     def remove(self) -> None:
         """The group is no more: its macvlan goes, too."""
@@ -106,8 +106,8 @@ class CarpGroup:
                 mac = self._wires.mac(self.vip.interface)
                 if mac is not None:
                     self._wires.send(self.vip.interface, ethernet.probe(mac, self.vip.address))
-            case Sighted(who=who, protocol=protocol):
-                self.sighted(who, protocol, now)
+            case Sighted(who=who, protocol=protocol, times=times):
+                self.sighted(who, protocol, now, times)
             case Report(why=why):
                 self._journal.note("carp", vhid=self.vip.vhid, state=self.machine.state.value, why=why)
 

@@ -39,6 +39,7 @@ from middlewared.protocol.carp_messages import (
 from middlewared.protocol.carp_packet import FAREWELL, Fault, Frame, Secret, decode, encode, router_of
 from middlewared.protocol.carp_table import PAIRED, PLAIN, Deed, Signal, State
 
+_OF_A_STRANGER = (Fault.VERSION, Fault.DIGEST)
 _SIGNAL_OF = {Rank.BETTER: Signal.BETTER, Rank.WORSE: Signal.WORSE, Rank.LEAVING: Signal.LEAVING}
 
 PROBE_AFTER_S, PROBE_EACH_S = 0.5, 2.0
@@ -76,6 +77,7 @@ class CarpMachine:
         self._silent_at: float | None = None
         self._renewed_at = self._advert_at = self._answered_at = now
         self._probe_at = inf
+        self._strangers, self._sighted_at = 0, -inf
         self._announce_at: tuple[float, ...] = ()
 
     def receive(self, message: Message, now: float) -> tuple[Action, ...]:
@@ -154,7 +156,7 @@ class CarpMachine:
         frame = decode(packet.data, packet.ttl, self._secret)
         if isinstance(frame, Fault):
             self._rejected[frame] += 1
-            return self._stranger(frame, packet)
+            return self._stranger(frame, packet, now) if frame in _OF_A_STRANGER else ()
         rank = self._election.judge(frame, packet.source, self.state is State.MASTER)
         if isinstance(rank, Refusal):
             self._rejected[rank] += 1
@@ -162,12 +164,16 @@ class CarpMachine:
         self.heard_at = now
         return self._signal(_SIGNAL_OF[rank], f"advert of {packet.source}, counter {frame.counter:#x}", now)
 
-    def _stranger(self, fault: Fault, packet: Packet) -> tuple[Action, ...]:
+    def _stranger(self, fault: Fault, packet: Packet, now: float) -> tuple[Action, ...]:
         """A frame that is no advert of this group may be another router's."""
-        if fault is Fault.DIGEST:
-            return (Sighted(packet.source, "CARP"),)
-        router = router_of(packet.data, packet.ttl) if fault is Fault.VERSION else None
-        return (Sighted(packet.source, router[1]),) if router is not None else ()
+        router = (self.group.vhid, "CARP") if fault is Fault.DIGEST else router_of(packet.data, packet.ttl)
+        if router is None:
+            return ()
+        self._strangers += 1
+        if now < self._sighted_at + self.group.interval_s:
+            return ()
+        times, self._strangers, self._sighted_at = self._strangers, 0, now
+        return (Sighted(packet.source, router[1], times),)
 
     def _tick(self, now: float) -> tuple[Action, ...]:
         if self.state is State.MASTER:

@@ -121,10 +121,14 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class Sighted(msgspec.Struct, frozen=True):
-    """`who` advertises this group's VHID by `protocol` (CARP, VRRP), and has not our key."""
+    """`who` advertises this group's VHID by `protocol` (CARP, VRRP), and has not our key.
+
+    times: how many such frames there were since this was last said, which is at most once an interval.
+    """
 
     who: str
     protocol: str
+    times: int = 1
 
 
 class Report(msgspec.Struct, frozen=True):

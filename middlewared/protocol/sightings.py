@@ -22,7 +22,16 @@ class Sightings:
         self._seen: dict[tuple[SightingKind, str, int], Sighting] = {}
 
     def saw(
-        self, kind: SightingKind, interface: str, vhid: int, who: str, how: str, now: float, *, address: str = ""
+        self,
+        kind: SightingKind,
+        interface: str,
+        vhid: int,
+        who: str,
+        how: str,
+        now: float,
+        *,
+        address: str = "",
+        times: int = 1,
     ) -> None:
         key = (kind, interface, vhid)
         known = self._seen.get(key)
@@ -34,7 +43,7 @@ class Sightings:
             address=address,
             who=who,
             how=how,
-            count=1 if known is None or over else known.count + 1,
+            count=times if known is None or over else known.count + times,
             first_at=now if known is None or over else known.first_at,
             last_at=now,
         )
