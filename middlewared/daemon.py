@@ -46,7 +46,6 @@ from middlewared.engine.tenure import Tenure
 from middlewared.engine.told_pools import ToldPools
 from middlewared.kernel.errors import BadBootFile, CallFailed, Refused
 from middlewared.kernel.event import Position
-from middlewared.kernel.facts import PairRecord
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.replication import Replica
 from middlewared.protocol.subscription import Cursor
@@ -54,7 +53,7 @@ from middlewared.shell import pairing
 from middlewared.shell.boot_id import this_boot
 from middlewared.shell.clock import SystemClock
 from middlewared.shell.disks import BlockDisks
-from middlewared.shell.fence_client import FenceClient
+from middlewared.shell.fence_client import FenceClient, no_disks
 from middlewared.shell.host import EtcHost
 from middlewared.shell.identity import Cluster, Keys
 from middlewared.shell.keyring import Keyring
@@ -131,7 +130,7 @@ class Daemon:
             on_cut=self._cut,
             on_fatal=self._fatal,
         )
-        write_record = self._fence.write if boot.voters is not None else _no_disks
+        write_record = self._fence.write if boot.voters is not None else no_disks
         room = Room(self._data, boot.storage.free_floor_mib << 20, self._clock.boottime)
         self._replicator = Replicator(
             replica, self._log, self._clock, self._data / "quarantine", write_record, self._engine, room.why_not
@@ -176,6 +175,8 @@ class Daemon:
             aside=self._aside,
             succession=self._succession,
             force=self._fence.force,
+            heard=lambda: self._fence.seen,
+            configured_pools=lambda: tuple(pool.guid for pool in self._fence.configured_pools or ()),
             pairing=Pairing(open=self._open_pairing, join=self._join),
             alerts=Alerts(boot.node, self._registry.alert_sources),
             peer=self._peer,
@@ -253,6 +254,7 @@ class Daemon:
             self._spawn(self._succession.run())
             self._spawn(self._announcer.run())
             self._spawn(self._pool_watch.run())
+            self._spawn(self._controller.pair_outlook.run())
             self._spawn(Duties(self._registry.duties, self._engine, self._controller).run())
             self._spawn(self._init.keep_alive())
             if self._cluster is not None and self._boot.interlink is not None:
@@ -386,11 +388,6 @@ class Daemon:
         """End, so that init starts this controller as one of a pair; the reply of this moment goes out first."""
         log.info("event=beginning_anew why=%s", why)
         asyncio.get_running_loop().call_later(REPLY_GRACE_S, self._end, 0)
-
-
-async def _no_disks(_: PairRecord) -> bool:
-    """A pair without shared disks has no record: only an operator makes an owner there, and vouches for it."""
-    return True
 
 
 async def serve(boot: BootFile) -> int:

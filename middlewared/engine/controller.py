@@ -13,6 +13,7 @@ from middlewared import plugin
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.apply import CommittedState
 from middlewared.engine.aside import SetAside
+from middlewared.engine.outlook import PairOutlook
 from middlewared.engine.peer import Peer
 from middlewared.engine.pool_watch import PoolWatch
 from middlewared.engine.reconcile import Reconciler
@@ -21,9 +22,9 @@ from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed, ConfigBehind
 from middlewared.kernel.facts import Node, Sighting, VipState
 from middlewared.kernel.secret import Sealed
-from middlewared.plugin import Alert, Aside, ControllerFacts, PeerBuild
+from middlewared.plugin import Alert, Aside, ControllerFacts, Outlook, PeerBuild
 from middlewared.ports import Audit, Clock, Disks, PoolStore, SecretStore, Upkeep
-from middlewared.protocol import builds
+from middlewared.protocol import builds, hub
 from middlewared.protocol.peer_calls import TIMEOUT_S
 from middlewared.protocol.replication import Replica
 from middlewared.protocol.replication_owner import Owner, Phase
@@ -76,6 +77,8 @@ class ThisController:
         succession: Succession,
         force: Callable[[], None],
         pairing: Pairing,
+        heard: Callable[[], hub.Seen | None],
+        configured_pools: Callable[[], tuple[str, ...]],
         alerts: Alerts,
         peer: Peer,
         upkeep: Upkeep,
@@ -102,6 +105,8 @@ class ThisController:
         self._pairing = pairing
         self._alerts = alerts
         self._peer = peer
+        self.pair_outlook = PairOutlook(build.node, clock, self.facts, heard, configured_pools, peer.ask)
+        self.outlook: Outlook = self.pair_outlook
         self.upkeep = upkeep
         self.audit = audit
         self.secrets = secrets

@@ -28,7 +28,7 @@ from middlewared.ports import Clock, Voter
 from middlewared.protocol import hub
 from middlewared.protocol.ballot import Ballot, Lost, Mandate
 from middlewared.protocol.failover import Decision, Verdict, decide, is_settled
-from middlewared.protocol.failover_view import Situation
+from middlewared.protocol.failover_view import Situation, shown
 from middlewared.protocol.quorum import Quorum
 from middlewared.shell.notify import Init
 
@@ -370,6 +370,7 @@ class Fenced:
         self._said, self._said_at = standing, now
         self._server.say("carpd", standing)
         self._server.say("middlewared", standing)
+        self._server.say("middlewared", hub.Seen(at=now, view=shown(self._facts.view(self._disks, now))))
 
     def _remember(self) -> None:
         memory = self._facts.memory()

@@ -11,6 +11,7 @@ from middlewared.kernel.audit import NoteKind
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.event import Record
 from middlewared.kernel.facts import Node
+from middlewared.kernel.outlook import Availability, Configured, Explanation, Forecast, Shown, Side
 from middlewared.kernel.secret import Sealed
 from middlewared.kernel.tail import Page, Tail
 from middlewared.kernel.transition import Transition
@@ -106,12 +107,37 @@ class Succession(Protocol):
         ...
 
 
+class Outlook(Protocol):
+    """Whether failover is available, and what it would do."""
+
+    def side(self) -> Side:
+        """What this controller shows the other one."""
+        ...
+
+    def availability(self, configured: Configured) -> Availability:
+        """As this controller sees it, with what the other one told last; answered from memory."""
+        ...
+
+    def explain(self) -> Explanation:
+        """The rule that holds now, and what it rests on. Raises CallFailed EBUSY while fenced has not been heard."""
+        ...
+
+    def shown(self) -> Shown:
+        """What fenced decided upon, for the other controller. Raises CallFailed EBUSY."""
+        ...
+
+    async def dry_run(self, fault: str) -> Forecast:
+        """What would follow a fault. Raises Refused for one that is not known, CallFailed EBUSY."""
+        ...
+
+
 class Controller(Protocol):
     """This controller, as plugins may ask about it and ask of it."""
 
     node: Node
     aside: Aside
     succession: Succession
+    outlook: Outlook
     upkeep: Upkeep
     audit: Audit
     secrets: SecretStore

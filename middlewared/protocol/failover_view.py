@@ -85,6 +85,19 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     moves: tuple[float, ...] = ()
 
 
+def shown(view: View) -> msgspec.Raw:
+    """The view as JSON, without the cluster's key."""
+    settings = view.settings
+    if settings is not None:
+        view = msgspec.structs.replace(view, settings=msgspec.structs.replace(settings, key=b""))
+    return msgspec.Raw(msgspec.json.encode(view))
+
+
+def seen(shown: bytes) -> View:
+    """Raises msgspec.DecodeError."""
+    return msgspec.json.decode(shown, type=View)
+
+
 class Situation:
     """What follows from a view at `now`; each rule asks for what it needs."""
 
@@ -246,6 +259,10 @@ class Situation:
             if mine != theirs:
                 return mine > theirs
         return self.view.settings is not None and self.view.settings.default_node == self.me
+
+    def age(self, at: float | None) -> float | None:
+        """In seconds, to the millisecond."""
+        return None if at is None else round(self.now - at, 3)
 
     def _fresh(self, at: float | None, dead_s: float) -> bool:
         return at is not None and self.now - at <= dead_s

@@ -9,7 +9,7 @@ of them again.
     carpd       -> fenced   Hello, Heard, Carp
     fenced      -> both     Standing
     fenced      -> carpd    Settings
-    fenced      -> middlewared   Written, Carp
+    fenced      -> middlewared   Written, Carp, Seen
 
 Times are CLOCK_BOOTTIME seconds of this controller; all three processes share it. They never leave the controller.
 """
@@ -175,6 +175,13 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, tag="heard"):
     links: tuple[LinkState, ...] = ()
 
 
+class Seen(msgspec.Struct, frozen=True, kw_only=True, tag="seen"):
+    """What fenced decided upon `at`, for the explanation of it: a failover_view.View as JSON, beside each Standing."""
+
+    at: float
+    view: msgspec.Raw
+
+
 CarpState: TypeAlias = VipState
 
 
@@ -285,7 +292,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
 
 
 ToFenced: TypeAlias = Hello | Settings | Begin | Force | Write | Pools | Serve | Block | Resign | End | Heard | Carp
-FromFenced: TypeAlias = Standing | Settings | Written | Carp
+FromFenced: TypeAlias = Standing | Seen | Settings | Written | Carp
 
 _to_fenced: msgspec.json.Decoder[ToFenced] = msgspec.json.Decoder(ToFenced)
 _from_fenced: msgspec.json.Decoder[FromFenced] = msgspec.json.Decoder(FromFenced)

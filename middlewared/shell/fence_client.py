@@ -48,6 +48,7 @@ class FenceClient:
         self._writes: dict[int, asyncio.Future[bool]] = {}
         self._ids = 0
         self.carp: hub.Carp | None = None
+        self.seen: hub.Seen | None = None
         self._client = HubClient(path, "middlewared", on_message=self._take, on_up=self._state_all, on_down=self._lost)
 
     def tell(self, listener: Listener) -> None:
@@ -167,13 +168,20 @@ class FenceClient:
                 self._writes[message.id].set_result(message.ok)
             case hub.Carp():
                 self.carp = message
+            case hub.Seen():
+                self.seen = message
             case _:
                 pass
 
     def _lost(self, why: str) -> None:
-        self.carp = None
+        self.carp = self.seen = None
         for answer in self._writes.values():
             if not answer.done():
                 answer.set_result(False)
         for listener in self._listeners:
             listener.lost()
+
+
+async def no_disks(_: PairRecord) -> bool:
+    """A pair without shared disks has no record: only an operator makes an owner there, and vouches for it."""
+    return True

@@ -2,15 +2,15 @@
 
 from middlewared.plugin import Announcement, Plugin
 
-from . import aside, quarantine, settings, succession
+from . import aside, outlook, quarantine, settings, succession
 from .api import METHODS
 from .effects import EFFECTS
 
 plugin = Plugin(
     name="failover",
     nouns=(settings.NOUN, quarantine.NOUN),
-    methods=METHODS + aside.METHODS + succession.METHODS,
-    peer=aside.PEER_METHODS + succession.PEER_METHODS,
+    methods=METHODS + outlook.METHODS + aside.METHODS + succession.METHODS,
+    peer=aside.PEER_METHODS + outlook.PEER_METHODS + succession.PEER_METHODS,
     effects=EFFECTS,
     duties=aside.DUTIES,
     needs=("network.vip.config",),
@@ -18,6 +18,9 @@ plugin = Plugin(
         Announcement(collection="failover.status", query="failover.status", field="status"),
         Announcement(
             collection="failover.disabled.reasons", query="failover.disabled.reasons", field="disabled_reasons"
+        ),
+        Announcement(
+            collection="failover.disabled.details", query="failover.disabled.details", field="disabled_details"
         ),
         # Seqs move with every write: four times a second is enough for people. How long it lasts is not news.
         Announcement(

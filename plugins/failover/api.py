@@ -9,7 +9,9 @@ from middlewared.kernel.facts import Node, other
 from middlewared.plugin import Call, command, local, query
 
 from . import settings
-from .reasons import LICENSED, disabled_reasons
+
+# Until `system.license` exists there is one answer, given here.
+LICENSED = True
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,13 +115,6 @@ async def licensed(call: Call) -> bool:
     return LICENSED
 
 
-@query("failover.disabled.reasons", public=True)
-async def reasons(call: Call) -> list[str]:
-    """Why failover is not available, as codes; empty when it is."""
-    has_vip = await call.query("network.vip.config") is not None
-    return disabled_reasons(call.controller.facts(), disabled=call.state(settings.NOUN).disabled, has_vip=has_vip)
-
-
 @query("failover.sync.status", roles=("FAILOVER_READ",))
 async def sync_status(call: Call) -> SyncStatus:
     """How far each log is, who is in sync, and the digest of this controller's state."""
@@ -181,7 +176,6 @@ METHODS = (
     node,
     get_ips,
     licensed,
-    reasons,
     sync_status,
     force_master,
     open_pairing,

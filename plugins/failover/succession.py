@@ -9,7 +9,7 @@ from middlewared.kernel.facts import Node
 from middlewared.kernel.transition import StepTook, Transition
 from middlewared.plugin import Call, JobCall, PeerCall, job, peer, query
 
-from .api import reasons
+from .outlook import reasons
 
 LIMIT = 200
 STEPS = 6

@@ -18,7 +18,8 @@ from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.duties import Duties, DutyContext
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.peer import Questions
-from middlewared.engine.standin import FACTS, MemoryHost, MemoryTrail
+from middlewared.engine.standin import FACTS
+from middlewared.engine.standin_parts import MemoryHost, MemoryTrail
 from middlewared.kernel.errors import CallFailed, ConfigBehind
 from middlewared.kernel.facts import Node
 from middlewared.plugin import Aside, ControllerFacts

@@ -13,7 +13,7 @@ from middlewared.engine.controller import Build, Pairing, ThisController
 from middlewared.engine.peer import Peer
 from middlewared.engine.pool_watch import PoolWatch
 from middlewared.engine.reconcile import Reconciler
-from middlewared.engine.standin import MemorySecrets, MemorySuccession, MemoryTrail, MemoryUpkeep, NoDisks
+from middlewared.engine.standin_parts import MemorySecrets, MemorySuccession, MemoryTrail, MemoryUpkeep, NoDisks
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
 from middlewared.plugin import AlertSource, Effect, View
@@ -63,6 +63,8 @@ class World:
             aside=controller.aside,
             succession=self.roles,
             force=self.force,
+            configured_pools=lambda: (),
+            heard=lambda: None,
             pairing=Pairing(open=self.open, join=self.join),
             alerts=Alerts(build.node, sources),
             peer=self.peer,

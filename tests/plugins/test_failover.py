@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
 from middlewared_plugins.failover import effects, settings
 from middlewared_plugins.failover import plugin as failover
-from middlewared_plugins.failover.reasons import disabled_reasons
 from middlewared_plugins.network import plugin as network
 
 from middlewared.engine.dispatch import Dispatcher
@@ -28,56 +25,6 @@ def world() -> World:
     made, engine, _ = dispatcher(failover, network)
     engine.facts_now = HEALTHY
     return made, engine
-
-
-# The reasons
-
-
-def test_a_healthy_pair_has_no_reason() -> None:
-    assert disabled_reasons(HEALTHY, disabled=False, has_vip=True) == []
-
-
-def test_a_controller_that_was_never_paired_has_one_reason_whatever_else_is_wrong() -> None:
-    assert disabled_reasons(FACTS, disabled=True, has_vip=False) == ["NOT_PAIRED"]
-
-
-@pytest.mark.parametrize(
-    ("change", "reasons"),
-    [
-        ({"status": "ERROR"}, ["LOG_HALTED"]),
-        ({"behind": "the log ends at seq 3"}, ["CONFIG_BEHIND"]),
-        ({"apply_blocked": "seq 9: unknown"}, ["MISMATCH_VERSIONS"]),
-        ({"peer_apply_blocked": "seq 9: unknown"}, ["MISMATCH_VERSIONS"]),
-        (
-            {"peer_apart": "peer reads log formats 1-1", "peer_connected": False},
-            ["MISMATCH_VERSIONS", "NO_SYSTEM_READY"],
-        ),
-        ({"peer_heard": False, "peer_connected": False}, ["NO_PONG"]),
-        ({"peer_connected": False}, ["NO_SYSTEM_READY"]),
-        ({"peer_connected": False, "peer_refused": "it has halted"}, ["PEER_REFUSES"]),
-        ({"disks_ok": 2}, []),
-        ({"disks_ok": 1}, ["NO_FENCED"]),
-        ({"disks_ok": 0, "disks_total": 0}, ["NO_FENCED"]),
-        ({"in_sync": ("A",)}, ["NO_JOURNAL_SYNC"]),
-        ({"in_sync": ("A",), "peer_connected": False}, ["NO_SYSTEM_READY"]),
-    ],
-)
-def test_each_thing_that_keeps_the_standby_from_taking_over_has_its_code(
-    change: dict[str, Any], reasons: list[str]
-) -> None:
-    facts = msgspec.structs.replace(HEALTHY, **change)
-    assert disabled_reasons(facts, disabled=False, has_vip=True) == reasons
-
-
-def test_reasons_stand_in_the_order_in_which_to_mend_them() -> None:
-    facts = msgspec.structs.replace(HEALTHY, status="ERROR", disks_ok=0, in_sync=())
-    assert disabled_reasons(facts, disabled=True, has_vip=False) == [
-        "NO_FAILOVER",
-        "NO_VIP",
-        "LOG_HALTED",
-        "NO_FENCED",
-        "NO_JOURNAL_SYNC",
-    ]
 
 
 # The methods
@@ -207,5 +154,6 @@ def test_status_and_reasons_are_announced_under_the_fields_that_clients_know() -
     assert {(a.collection, a.query, a.field) for a in failover.announces} == {
         ("failover.status", "failover.status", "status"),
         ("failover.disabled.reasons", "failover.disabled.reasons", "disabled_reasons"),
+        ("failover.disabled.details", "failover.disabled.details", "disabled_details"),
         ("failover.sync.status", "failover.sync.status", "sync_status"),
     }

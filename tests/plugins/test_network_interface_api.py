@@ -12,7 +12,8 @@ from middlewared_plugins.network import plugin as network
 from middlewared_plugins.network.interface_rules import Address, Interface, Virtual
 
 from middlewared.engine.duties import DutyContext
-from middlewared.engine.standin import MemoryHost, dispatcher
+from middlewared.engine.standin import dispatcher
+from middlewared.engine.standin_parts import MemoryHost
 from middlewared.kernel.facts import FailoverGroup, HostLink, Sighting, SightingKind, Vip, VipState
 from tests.plugins.client import Client
 from tests.plugins.view import MemoryView

@@ -14,7 +14,8 @@ from middlewared_plugins.pool import plugin as pools
 
 from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.jobs import Jobs
-from middlewared.engine.standin import FACTS, MemoryClock, MemoryEngine, dispatcher
+from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
+from middlewared.engine.standin_parts import MemoryClock
 from middlewared.kernel.errors import NotActive
 from middlewared.kernel.facts import PoolName
 from middlewared.sim.pools import MemoryDisks, MemoryPools, PoolDisks

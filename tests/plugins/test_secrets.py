@@ -16,7 +16,8 @@ from middlewared.engine.duties import DutyContext
 from middlewared.engine.peer import Questions
 from middlewared.engine.registry import Registry
 from middlewared.engine.rewrap import FIELDS_AN_EVENT
-from middlewared.engine.standin import MemoryEngine, MemorySecrets, dispatcher
+from middlewared.engine.standin import MemoryEngine, dispatcher
+from middlewared.engine.standin_parts import MemorySecrets
 from middlewared.kernel.errors import CallFailed
 from middlewared.kernel.secret import KeyBundle, Sealed
 from middlewared.plugin import Rewrap

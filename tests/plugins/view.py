@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from middlewared.engine.registry import Registry
-from middlewared.engine.standin import MemoryAside, MemoryHost
+from middlewared.engine.standin_parts import MemoryAside, MemoryHost
 from middlewared.kernel.facts import FailoverGroup, Node, PoolName, Vip
 from middlewared.plugin import Aside, Noun
 from middlewared.ports import Fence, Host
