@@ -100,8 +100,11 @@ class Power(Protocol):
 class Fence(Protocol):
     """What fenced and carpd must know of the configuration. Each call states the whole."""
 
-    async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = ()) -> None:
-        """groups: the critical interfaces. Without any, each interface with a VIP counts for itself."""
+    async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = (), *, lagg: bool = False) -> None:
+        """groups: the critical interfaces. Without any, each interface with a VIP counts for itself.
+
+        lagg: one of those that count is an aggregate, which takes a moment to find its members again.
+        """
         ...
 
     async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:

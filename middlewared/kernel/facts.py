@@ -86,6 +86,10 @@ class HostLink(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[tuple[str, int], ...]
     interlink: bool
 
+    @property
+    def is_aggregate(self) -> bool:
+        return self.kind in ("bond", "team")
+
 
 SightingKind: TypeAlias = Literal["DUPLICATE_VHID", "FOREIGN_VHID", "VIP_CONFLICT"]
 

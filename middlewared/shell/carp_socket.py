@@ -12,13 +12,14 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.protocol.carp_messages import Packet
 from middlewared.protocol.carp_packet import GROUP_4, GROUP_6, PROTOCOL
 from middlewared.shell.links import Link
 
-_IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 51, 52
+IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 51, 52
 _SIZE = 2048
 _IP4_HEADER = 20
 _AT_ONCE = 1024
@@ -107,7 +108,7 @@ def _listen_6(link: Link) -> list[socket.socket]:
             return []
         raise
     try:
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, GROUP_6.packed + struct.pack("=i", link.index))
     except OSError as e:
         sock.close()
@@ -142,7 +143,12 @@ def _receive_6(receiver: socket.socket, found: list[Packet]) -> None:
     """An IPv6 raw socket gives the payload, and the hop limit beside it."""
     for _ in range(_AT_ONCE):
         data, ancillary, _, address = receiver.recvmsg(_SIZE, 64)
-        for level, kind, value in ancillary:
-            if level == socket.IPPROTO_IPV6 and kind == _IPV6_HOPLIMIT:
-                (hop_limit,) = struct.unpack("=i", value[:4])
-                found.append(Packet(data=data, ttl=hop_limit, source=address[0].partition("%")[0]))
+        found.append(Packet(data=data, ttl=hop_limit(ancillary), source=address[0].partition("%")[0]))
+
+
+def hop_limit(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """What came beside a packet on a socket with IPV6_RECVHOPLIMIT; 0 where it did not."""
+    for level, kind, value in ancillary:
+        if level == socket.IPPROTO_IPV6 and kind == _IPV6_HOPLIMIT:
+            return int.from_bytes(value[:4], sys.byteorder)
+    return 0

@@ -41,6 +41,7 @@ class FenceClient:
         self._listeners: list[Listener] = []
         self._vips: tuple[Vip, ...] | None = None
         self._groups: tuple[FailoverGroup, ...] = ()
+        self._lagg = False
         self._policy: tuple[bool, Node, float] | None = None
         self.configured_pools: tuple[PoolName, ...] | None = None
         """None: not stated yet."""
@@ -120,8 +121,8 @@ class FenceClient:
 
     # --- the port that effects use ---
 
-    async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = ()) -> None:
-        self._vips, self._groups = tuple(vips), tuple(groups)
+    async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = (), *, lagg: bool = False) -> None:
+        self._vips, self._groups, self._lagg = tuple(vips), tuple(groups), lagg
         self._state_settings()
 
     async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
@@ -155,6 +156,7 @@ class FenceClient:
                 single_term=self._single_term,
                 vips=self._vips,
                 groups=self._groups,
+                lagg=self._lagg,
                 pools=self.configured_pools != (),
             )
         )

@@ -18,12 +18,12 @@ from ipaddress import IPv4Address, ip_address
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.protocol.neighbours import Claim, in_advertisement, in_arp
+from middlewared.shell.carp_socket import IPV6_RECVHOPLIMIT, hop_limit
 from middlewared.shell.links import Link
 
 _ETH_P_ARP = 0x0806
 _SO_ATTACH_FILTER = 26
 _ICMP6_FILTER = 1
-_IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 51, 52
 _ADVERTISEMENT = 136
 _SIZE = 512
 _AT_ONCE = 64
@@ -72,7 +72,7 @@ class NeighbourSocket:
                     raise PortFailed(f"reading of the neighbours on {self.link.name}", e.strerror or str(e)) from None
                 return
             six = receiver.family == socket.AF_INET6
-            claim = in_advertisement(data, _hop_limit(ancillary)) if six else in_arp(data)
+            claim = in_advertisement(data, hop_limit(ancillary)) if six else in_arp(data)
             if claim is not None and claim.address in self.addresses:
                 yield claim
 
@@ -117,16 +117,9 @@ def _listen_advertisements(link: Link) -> socket.socket:
         word, bit = divmod(_ADVERTISEMENT, 32)
         struct.pack_into("=I", blocked, word * 4, 0xFFFFFFFF & ~(1 << bit))
         sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, bytes(blocked))
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.name.encode() + b"\0")
     except OSError:
         sock.close()
         raise
     return sock
-
-
-def _hop_limit(ancillary: list[tuple[int, int, bytes]]) -> int:
-    for level, kind, value in ancillary:
-        if level == socket.IPPROTO_IPV6 and kind == _IPV6_HOPLIMIT:
-            return int.from_bytes(value[:4], "little")
-    return 0

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+
+from middlewared.kernel.errors import PortFailed
+from middlewared.kernel.facts import FailoverGroup, Vip
 from middlewared.plugin import Effect, View
 
 from . import configuration, interface, vip
@@ -53,6 +58,17 @@ async def announce_vips(view: View) -> None:
     if single is not None and all(single.vhid != each.vhid for each in vips):
         vips.append(single)
     await view.fence.set_vips(vips, state.groups)
+    # Said afterwards: at a start the first question about interfaces takes a tenth of a second, and VIPs wait for none.
+    if await _has_aggregate(view, vips, state.groups):
+        await view.fence.set_vips(vips, state.groups, lagg=True)
+
+
+async def _has_aggregate(view: View, vips: Sequence[Vip], groups: Sequence[FailoverGroup]) -> bool:
+    """Whether an interface that counts is one, here. What cannot be found out holds no VIP up."""
+    counts = {name for group in groups for name in group.interfaces} or {vip.interface for vip in vips}
+    with suppress(PortFailed):
+        return any(link.is_aggregate and link.name in counts for link in await view.host.interfaces())
+    return False
 
 
 EFFECTS = (

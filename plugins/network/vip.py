@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
 from typing import ClassVar
 
 import msgspec
@@ -16,9 +14,7 @@ from middlewared.kernel.event import Event
 from middlewared.kernel.facts import Vip
 from middlewared.plugin import Command, Noun, Row
 
-# What the kernel accepts: up to 15 bytes, no slash, no colon, no white space, and not a directory's own name.
-_INTERFACE = re.compile(r"(?!\.\.?$)[!-.0-9;-~]{1,15}")
-
+from .interface_rules import NAME, bits_of
 
 # State
 
@@ -103,7 +99,7 @@ def _problems(wanted: dict[str, object]) -> Iterator[tuple[str, str]]:
     for name in ("address", "interface", "vhid"):
         if name not in wanted:
             yield name, "must be given for a first virtual address"
-    bits = _bits(str(wanted.get("address")))
+    bits = bits_of(str(wanted.get("address")))
     if "address" in wanted and bits is None:
         yield "address", f"{wanted['address']!r} is not the IP address of one controller"
     prefix, vhid = wanted.get("prefix"), wanted.get("vhid")
@@ -111,18 +107,8 @@ def _problems(wanted: dict[str, object]) -> Iterator[tuple[str, str]]:
         yield "prefix", f"{prefix} is not a prefix length from 1 to {bits}"
     if isinstance(vhid, int) and not 1 <= vhid <= 255:
         yield "vhid", f"{vhid} is not a virtual host id from 1 to 255"
-    if "interface" in wanted and not _INTERFACE.fullmatch(str(wanted["interface"])):
+    if "interface" in wanted and not NAME.fullmatch(str(wanted["interface"])):
         yield "interface", f"{wanted['interface']!r} is not the name of an interface"
-
-
-def _bits(text: str) -> int | None:
-    """The length of the address; None for what no interface can hold on a LAN: a scope, a group, 0.0.0.0, loopback."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    wrong = "%" in text or address.is_multicast or address.is_unspecified or address.is_loopback
-    return None if wrong else address.max_prefixlen
 
 
 # Projection

@@ -257,6 +257,17 @@ async def test_each_controller_sets_its_own_addresses_and_carpd_is_told_vips_and
         assert view.told.groups == [FailoverGroup(number=1, interfaces=("eth0",))]
 
 
+async def test_t18_fenced_is_told_when_an_interface_that_counts_is_an_aggregate() -> None:
+    view = MemoryView()
+    view.set(interface.NOUN, interface.Interfaces(saved=(ETH0,)))
+    view.kept.links = [link("eth0"), msgspec.structs.replace(link("eth1"), kind="bond")]
+    await effects.announce_vips(view)
+    assert not view.told.lagg
+    view.kept.links = [msgspec.structs.replace(link("eth0"), kind="bond")]
+    await effects.announce_vips(view)
+    assert view.told.lagg
+
+
 async def test_the_single_virtual_address_stands_beside_those_of_interfaces() -> None:
     view = MemoryView()
     view.set(interface.NOUN, interface.Interfaces(saved=(ETH0,)))

@@ -22,11 +22,12 @@ class MemoryFence:
     def __init__(self) -> None:
         self.vips: list[Vip] | None = None
         self.groups: list[FailoverGroup] = []
+        self.lagg = False
         self.policy: tuple[bool, Node, float] | None = None
         self.pools: list[PoolName] | None = None
 
-    async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = ()) -> None:
-        self.vips, self.groups = list(vips), list(groups)
+    async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = (), *, lagg: bool = False) -> None:
+        self.vips, self.groups, self.lagg = list(vips), list(groups), lagg
 
     async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
         self.policy = (disabled, default_node, timeout_s)
