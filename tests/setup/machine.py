@@ -32,6 +32,9 @@ _TARGETS = {
     "multi-user.target": "Requires=basic.target\nAfter=basic.target\nAllowIsolate=yes",
     "shutdown.target": "DefaultDependencies=no",
     "network.target": "",
+    "poweroff.target": "DefaultDependencies=no\nRequires=systemd-poweroff.service\nAfter=systemd-poweroff.service",
+    "systemd-poweroff.service": "DefaultDependencies=no\nRequires=shutdown.target\nAfter=shutdown.target\n"
+    "SuccessAction=poweroff-force",
 }
 _BOOT = """
 set -e
@@ -48,7 +51,6 @@ mkdir -p {data}
 rm -rf /etc/systemd /etc/middlewared.toml; cp -r {dir}/etc/. /etc/
 for watchdog in /dev/watchdog*; do [ ! -e $watchdog ] || mount --bind /dev/null $watchdog; done
 ip link set lo up
-ip link add il0 type veth peer name other
 exec env -i container=test SYSTEMD_UNIT_PATH=/etc/systemd/system PATH="$PATH" \\
     {systemd} --system --unit=multi-user.target --log-target=console --show-status=no
 """
@@ -107,6 +109,26 @@ class Machine:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         self._pid = int(children[0]) if children else 0
         return self._pid != 0 and Path(f"/proc/{self._pid}/comm").read_text().strip() == "systemd"
+
+    def plug(self, interface: str, other: Machine | None = None) -> None:
+        """Give it an interface whose cable ends in the other machine, or in a second interface of its own."""
+        there = self._pid if other is None else other._pid
+        name = "other" if other is None else interface
+        argv = [
+            "ip",
+            "link",
+            "add",
+            interface,
+            "netns",
+            str(self._pid),
+            "type",
+            "veth",
+            "peer",
+            name,
+            "netns",
+            str(there),
+        ]
+        subprocess.run(argv, check=True, timeout=10)
 
     @property
     def runs(self) -> bool:

@@ -30,6 +30,7 @@ def need_systemd() -> None:
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     need_systemd()
     with Machine(tmp_path_factory.mktemp("machine"), BOOT_FILE) as made:
+        made.plug("il0")
         made.until("everything is up", lambda: all(made.is_up(name) for name in SERVICES))
         yield made
 
@@ -97,6 +98,7 @@ def test_a_controller_whose_boot_file_is_bad_stays_up_and_comes_back_by_itself_o
 ) -> None:
     need_systemd()
     with Machine(tmp_path / "machine", "node = 3\n") as machine:
+        machine.plug("il0")
         machine.until("each daemon was tried twice", lambda: all(_tries(machine, name) > 1 for name in DAEMONS))
         assert machine.runs
         machine.run("sh", "-c", f"printf %s '{BOOT_FILE}' > /etc/middlewared.toml")
@@ -113,6 +115,7 @@ def test_setup_makes_a_controller_of_a_machine_and_a_second_time_changes_nothing
     words = ("--yes", "--node", "B", "--interlink", "il0", "--address", "other:192.0.2.7/24", "--gateway", "192.0.2.1")
     argv = ("middlewared", "setup", *words, "--password-file", str(tmp_path / "password"))
     with Machine(tmp_path / "machine", None) as machine:
+        machine.plug("il0")
         done = machine.run(*argv)
         assert done.returncode == 0, done.stderr
         assert all(machine.is_up(name) for name in SERVICES)
