@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from middlewared.kernel.audit import Event, Filter, Kept
-from middlewared.kernel.facts import FailoverGroup, HostLink, Node, PairRecord, PoolName, Vip
+from middlewared.kernel.facts import FailoverGroup, HostLink, Node, PairRecord, PoolName, Vip, Voting
 from middlewared.kernel.pools import Dataset, Disk, Found, Health, Imported, Layout, Scan
-from middlewared.kernel.register import Answer, Denied, Granted, Holding, Refused, Silent
+from middlewared.kernel.register import Answer, Denied, Granted, Holding, Refused, Silent, Whose
 from middlewared.kernel.secret import KeyBundle, Sealed
 from middlewared.kernel.upkeep import LogCheck, Saved
 
@@ -65,9 +65,19 @@ class Slots(Protocol):
 
     async def read_beat(self) -> int | Silent: ...
 
+    async def whose(self) -> Whose | Silent:
+        """Who wrote what is there."""
+        ...
+
 
 class Voter(Reservation, Protocol):
-    """A shared disk that votes: its register, and two small slots that only the holder writes."""
+    """A shared disk that may vote: its register, and two small slots that only the holder writes.
+
+    keeps: where record and heartbeat are, for status.
+    """
+
+    @property
+    def keeps(self) -> str: ...
 
     async def write_record(self, node: Node, record: PairRecord) -> Answer:
         """Write the record; only its holder, in the term it holds. Durable before it is granted."""
@@ -81,6 +91,10 @@ class Voter(Reservation, Protocol):
 
     async def read_beat(self) -> int | Silent:
         """The last heartbeat's count; 0 where none was ever written."""
+        ...
+
+    async def whose(self) -> Whose | Silent:
+        """Who wrote what is where record and heartbeat are."""
         ...
 
 
@@ -107,7 +121,7 @@ class Fence(Protocol):
         """
         ...
 
-    async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
+    async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float, voting: Voting) -> None:
         """default_node: who claims when both are there and none owns. timeout_s: how long a lost network may last."""
         ...
 

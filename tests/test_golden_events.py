@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from middlewared_plugins.auth.user import AdministratorSetUp, AdministratorSetUpSealed
-from middlewared_plugins.failover import quarantine, settings
+from middlewared_plugins.failover import quarantine, settings, voters
 from middlewared_plugins.network import configuration, interface, vip
 from middlewared_plugins.network.interface_rules import Address, Interface, Virtual
 from middlewared_plugins.pool import pool
@@ -42,6 +42,10 @@ GOLDEN: dict[tuple[str, int], tuple[bytes, Event]] = {
     ("failover.settings.updated", 1): (
         b'{"disabled":true,"default_node":"B","timeout_s":30}',
         settings.Updated(disabled=True, default_node="B", timeout_s=30),
+    ),
+    ("failover.voters.updated", 1): (
+        b'{"number":262144,"sets":[["S0","S1","S2"],["S2","S3","S4"]]}',
+        voters.Updated(number=262144, sets=(("S0", "S1", "S2"), ("S2", "S3", "S4"))),
     ),
     ("interface.edited", 1): (
         b'{"interface":{"name":"eth0","aliases":[{"address":"10.0.0.1","prefix":24}],"failover_aliases":'

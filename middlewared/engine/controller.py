@@ -20,7 +20,7 @@ from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.replicate import Replicator
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed, ConfigBehind
-from middlewared.kernel.facts import Node, Sighting, VipState
+from middlewared.kernel.facts import Node, SharedDisk, Sighting, VipState
 from middlewared.kernel.secret import Sealed
 from middlewared.plugin import Alert, Aside, ControllerFacts, Outlook, PeerBuild
 from middlewared.ports import Audit, Clock, Disks, PoolStore, SecretStore, Upkeep
@@ -160,7 +160,10 @@ class ThisController:
             ended=standing.ended.why if standing is not None and standing.ended is not None else None,
             ended_often=standing is not None and standing.held,
             disks_ok=sum(voter.reachable for voter in standing.voters) if standing is not None else 0,
-            disks_total=self._build.voters,
+            disks_total=len(standing.voters) if standing is not None else self._build.voters,
+            shared_disks=_shared_disks(standing) if standing is not None else (),
+            voting=standing.voting if standing is not None else 0,
+            peer_voting=standing.peer_voting if standing is not None else None,
             disks=self._pool_watch.serials,
             pool_fault=self._pool_watch.fault,
             serves=standing is not None and standing.serves,
@@ -264,3 +267,21 @@ def _peer_build(replica: Replica) -> PeerBuild | None:
     if theirs is None:
         return None
     return PeerBuild(version=theirs.version, age=builds.age(mine, theirs), log_format_max=theirs.log_format_max)
+
+
+def _shared_disks(standing: hub.Standing) -> tuple[SharedDisk, ...]:
+    changing = any(1 in voter.sets for voter in standing.voters)
+    return tuple(
+        SharedDisk(
+            serial=disk.name,
+            sets=disk.sets,
+            changing=changing,
+            reachable=disk.reachable,
+            owner=disk.owner,
+            term=disk.term,
+            keeps=disk.keeps,
+            slots_of=disk.whose,
+            error=disk.why,
+        )
+        for disk in (*standing.voters, *standing.others)
+    )

@@ -21,6 +21,9 @@ from middlewared.protocol.hub import VoterState
 from middlewared.protocol.quorum import Quorum
 from middlewared.shell.absent import Absent
 
+WHOSE_S = 2.0
+"""How often it is looked whose slots are on a disk that does not vote: it may be named to."""
+
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of shared disks, voters and others. held: by us, in our term, and reachable. unknown: not asked yet."""
@@ -39,9 +42,10 @@ class _Seen:
 
     def __init__(self, voter: Voter) -> None:
         self.voter = voter
-        self.state = VoterState(name=voter.name, reachable=False, term=0, owner=None, sets=())
+        self.state = VoterState(name=voter.name, reachable=False, term=0, owner=None, sets=(), keeps=voter.keeps)
         self.busy = False
         self.asked_at: float | None = None
+        self.whose_at = 0.0
         self.forget_vote()
 
     def forget_vote(self) -> None:
@@ -90,6 +94,7 @@ class Disks:
             sets = quorum.sets_of(seen.name)
             if bool(sets) != seen.votes:
                 seen.forget_vote()
+                seen.whose_at, seen.state = 0.0, msgspec.structs.replace(seen.state, whose="")
             seen.state = msgspec.structs.replace(seen.state, sets=sets)
 
     # What is known
@@ -236,7 +241,8 @@ class Disks:
         )
         if isinstance(holding, Silent) or isinstance(beat, Silent) or isinstance(record, Silent):
             seen.readable_since = None
-            self._saw(seen, Silent(seen.voter.name), put_at)
+            silent = next(said for said in (holding, beat, record) if isinstance(said, Silent))
+            self._saw(seen, silent, put_at)
             return
         if seen.readable_since is None:
             # The first reading after a break shows nothing of when the count changed.
@@ -254,14 +260,19 @@ class Disks:
             answer = await seen.voter.claim(self._node, term, holding)
             holding = answer if isinstance(answer, Silent) else answer.holding
         self._saw(seen, holding, put_at)
+        if put_at - seen.whose_at >= WHOSE_S:
+            whose = await seen.voter.whose()
+            seen.whose_at = put_at
+            seen.state = msgspec.structs.replace(seen.state, whose="" if isinstance(whose, Silent) else whose)
 
     def _saw(self, seen: _Seen, holding: Holding | Silent, put_at: float) -> None:
         if put_at < self._valid_since:
             return  # asked before a term was won, or before a sleep: the answer tells of the time before
         if isinstance(holding, Silent):
-            seen.state = msgspec.structs.replace(seen.state, reachable=False)
+            seen.state = msgspec.structs.replace(seen.state, reachable=False, why=holding.why)
         else:
-            seen.state = msgspec.structs.replace(seen.state, reachable=True, term=holding.term, owner=holding.owner)
+            term, owner = holding.term, holding.owner
+            seen.state = msgspec.structs.replace(seen.state, reachable=True, term=term, owner=owner, why="")
 
 
 def _refusal(answer: Answer) -> str:

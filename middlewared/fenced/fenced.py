@@ -21,7 +21,7 @@ from middlewared.fenced.outside import Client, Surroundings
 from middlewared.fenced.polling import Polling
 from middlewared.fenced.recording import Recording
 from middlewared.fenced.standing import news, standing_of
-from middlewared.fenced.voting import Voting
+from middlewared.fenced.voting import Electorate
 from middlewared.kernel.facts import PairRecord
 from middlewared.kernel.register import Silent
 from middlewared.ports import Clock, Voter
@@ -65,7 +65,7 @@ class Fenced:
         default = Quorum((tuple(voter.name for voter in voters),) if voters else ())
         self._disks = Disks(boot.node, (*voters, *outside.others), default, clock, self._step)
         self._recording = Recording(self._facts, self._disks, self._note)
-        self._voting = Voting(default, self._disks, self._facts, self._recording, outside, lambda: self._claiming)
+        self._voting = Electorate(default, self._disks, self._facts, self._recording, outside, lambda: self._claiming)
         self._fencing = Fencing(has_power=outside.power is not None)
         self._server = outside.hub(self._on_message, self._on_gone)
         self._decision = Decision("START", Verdict.WAIT, "fenced starts")

@@ -24,6 +24,7 @@ from middlewared.fenced.disks import Disks
 from middlewared.fenced.facts import Facts
 from middlewared.fenced.outside import Surroundings
 from middlewared.fenced.recording import Recording
+from middlewared.kernel.facts import Voting
 from middlewared.protocol import hub
 from middlewared.protocol.quorum import Quorum
 from middlewared.shell.kept_voters import Kept
@@ -31,7 +32,7 @@ from middlewared.shell.kept_voters import Kept
 AGAIN_S = 0.1
 
 
-class Voting:
+class Electorate:
     """claiming: whether a ballot is under way. default: the boot file's voters."""
 
     def __init__(
@@ -56,7 +57,7 @@ class Voting:
             self._decide_by(self._kept.voting)
             facts.voting = self._heard = self._kept.voting.number
 
-    def hear(self, settings: hub.Settings) -> hub.Voting | None:
+    def hear(self, settings: hub.Settings) -> Voting | None:
         """What is to be taken up of middlewared's statement."""
         if self._kept is not None and settings.paired and settings.cluster_id != self._kept.cluster_id:
             self._kept, self._heard, self._facts.voting = None, 0, 0
@@ -67,7 +68,7 @@ class Voting:
         self._heard = voting.number
         return voting
 
-    async def take_up(self, voting: hub.Voting, cluster_id: str) -> None:
+    async def take_up(self, voting: Voting, cluster_id: str) -> None:
         async with self._turn:
             kept = Kept(cluster_id=cluster_id, voting=voting)
             await _until(lambda: self._keeps(kept))
@@ -78,7 +79,7 @@ class Voting:
             self._facts.voting = voting.number
             self._outside.note("voters-taken-up", number=voting.number)
 
-    def _decide_by(self, voting: hub.Voting) -> None:
+    def _decide_by(self, voting: Voting) -> None:
         self._outside.note("voters", number=voting.number, sets=voting.sets)
         self._disks.vote(Quorum(voting.sets))
 

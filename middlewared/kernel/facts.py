@@ -36,6 +36,34 @@ class Vip(msgspec.Struct, frozen=True, kw_only=True):
     interface: str
 
 
+class Voting(msgspec.Struct, frozen=True, kw_only=True):
+    """Which disks vote, by serial: one set, or the old and the new one while they are being changed.
+
+    number: a higher one is a later configuration; 0 is the boot file's.
+    """
+
+    number: int
+    sets: tuple[tuple[str, ...], ...]
+
+
+class SharedDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """One shared disk as a controller sees it.
+
+    sets: in which it votes, of one or two; changing: there are two. owner None: free. keeps: where its record and
+    heartbeat are. slots_of: whose slots it has, "" where that was not looked at. error: why it does not answer.
+    """
+
+    serial: str
+    sets: tuple[int, ...]
+    changing: bool
+    reachable: bool
+    owner: Node | None
+    term: int
+    keeps: str
+    slots_of: str
+    error: str
+
+
 class VipState(msgspec.Struct, frozen=True, kw_only=True):
     """One VIP's CARP group on this controller. since: CLOCK_BOOTTIME. why: what brought it into its state.
 

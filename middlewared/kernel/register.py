@@ -17,7 +17,7 @@ Source: SCSI SPC-4 5.12 (persistent reservations), of which this is the part tha
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -55,6 +55,9 @@ class Refused(msgspec.Struct, frozen=True):
 
     why: str
 
+
+Whose: TypeAlias = Literal["nobody", "us", "another pair", "unknown"]
+"""Who wrote what is in a slot area. Unknown: it is no slot of anybody."""
 
 Answer: TypeAlias = Granted | Denied | Silent
 

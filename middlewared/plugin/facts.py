@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from middlewared.kernel.facts import Node, Sighting, VipState
+from middlewared.kernel.facts import Node, SharedDisk, Sighting, VipState
 
 
 class PeerBuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +38,10 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     ended: why this controller ended itself, where that led to this boot. ended_often: so often that it claims no more.
     disks: serial numbers of the shared disks that answer this controller; None: not looked yet. pool_fault: why a pool
     that it has imported cannot be written.
-    disk_ok: the voters that this controller reaches, out of disks_total. serves: clients may come.
-    leaving: why an owner wants to hand over. failed: why it could not do what it last took a term for.
+    shared_disks: the voters first. voting, peer_voting: the number of the voters' configuration that each of the two
+    has taken up; None: the peer is not heard. disk_ok: the voters that this controller reaches, out of disks_total.
+    serves: clients may come. leaving: why an owner wants to hand over. failed: why it could not do what it last took a
+    term for.
     """
 
     version: str
@@ -74,6 +76,9 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     no_room: str | None
     ended: str | None = None
     ended_often: bool = False
+    shared_disks: tuple[SharedDisk, ...] = ()
+    voting: int = 0
+    peer_voting: int | None = None
     log_damaged: str | None
     disks_ok: int
     disks_total: int
@@ -90,6 +95,11 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Strangers on the LAN, as carpd saw them in the last ten seconds."""
     effects: Mapping[str, str | None]
     """Effect -> why the world is not as the configuration says; None where it is."""
+
+    @property
+    def voters_changing(self) -> bool:
+        """Whether two sets of disks vote."""
+        return any(disk.changing for disk in self.shared_disks)
 
 
 AlertLevel = Literal["INFO", "WARNING", "CRITICAL"]

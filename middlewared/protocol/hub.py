@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from middlewared.kernel.facts import FailoverGroup, LinkState, Node, PairRecord, Sighting, Vip, VipState
+from middlewared.kernel.facts import FailoverGroup, LinkState, Node, PairRecord, Sighting, Vip, VipState, Voting
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
@@ -28,16 +28,6 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
 
     who: Literal["carpd", "middlewared"]
     pid: int
-
-
-class Voting(msgspec.Struct, frozen=True, kw_only=True):
-    """Which disks vote, by serial: one set, or the old and the new one while they are being changed.
-
-    number: a higher one is a later configuration; 0 is the boot file's.
-    """
-
-    number: int
-    sets: tuple[tuple[str, ...], ...]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
@@ -203,6 +193,8 @@ class VoterState(msgspec.Struct, frozen=True, kw_only=True):
     """One shared disk as fenced last saw it. owner None: free; reachable False: the rest is old.
 
     sets: of voters to which it belongs, by number (protocol/quorum.py): one, or two while they are being changed.
+    keeps: where its record and heartbeat are. whose: the slots on it are, "" where that was not looked at. why: it is
+    not reachable.
     """
 
     name: str
@@ -210,6 +202,9 @@ class VoterState(msgspec.Struct, frozen=True, kw_only=True):
     term: int
     owner: Node | None
     sets: tuple[int, ...] = (0,)
+    keeps: str = "register"
+    whose: str = ""
+    why: str = ""
 
 
 class PowerOff(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,11 +27,13 @@ import hashlib
 import hmac
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from middlewared.kernel.facts import Node, PairRecord
+from middlewared.kernel.register import Whose
 
 SECTOR = 4096
 RECORDS = (0, 1)
@@ -116,6 +118,17 @@ def unpack(kind: Kind, sector: bytes, seal: Seal) -> Sector:
     if kind_byte != _KINDS[kind] or length > MAX_PAYLOAD:
         return Bad("it is another kind of slot")
     return Written(counter, sector[_HEADER.size : _HEADER.size + length])
+
+
+def whose(sectors: Sequence[bytes], seal: Seal) -> Whose:
+    """Who wrote what is in the area; torn sectors of a cluster tell nothing beside whole ones."""
+    found = [unpack("record", sectors[at], seal) for at in RECORDS]
+    found += [unpack("beat", sectors[at], seal) for at in BEATS.values()]
+    if any(isinstance(sector, Written) for sector in found):
+        return "us"
+    if any(isinstance(sector, Foreign) for sector in found):
+        return "another pair"
+    return "nobody" if all(isinstance(sector, Blank) for sector in found) else "unknown"
 
 
 class RecordSlots(msgspec.Struct, frozen=True):

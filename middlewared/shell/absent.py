@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from middlewared.kernel.facts import Node, PairRecord
-from middlewared.kernel.register import Answer, Holding, Silent
+from middlewared.kernel.register import Answer, Holding, Silent, Whose
 
 
 class Absent:
@@ -11,6 +11,7 @@ class Absent:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.keeps = "nowhere"
         self._silent = Silent(f"{name}: the boot file names no such disk")
 
     async def read(self) -> Holding | Silent:
@@ -32,4 +33,7 @@ class Absent:
         return self._silent
 
     async def read_beat(self) -> int | Silent:
+        return self._silent
+
+    async def whose(self) -> Whose | Silent:
         return self._silent

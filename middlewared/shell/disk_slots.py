@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from middlewared.kernel.facts import Node, PairRecord
-from middlewared.kernel.register import Refused, Silent
+from middlewared.kernel.register import Refused, Silent, Whose
 from middlewared.protocol import slots
 from middlewared.protocol.slots import SECTOR, SECTORS, Beat, Seal
 
@@ -62,6 +62,9 @@ class DiskSlots:
     async def read_beat(self) -> int | Silent:
         return await self._ask(self._area.beat, self._deadline_s)
 
+    async def whose(self) -> Whose | Silent:
+        return await self._ask(self._area.whose, self._deadline_s)
+
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._area.close()
@@ -97,6 +100,9 @@ class _Area:
         sectors = self._read()
         beats = [beat for at in slots.BEATS.values() if (beat := slots.read_beat(sectors[at], seal)) is not None]
         return max(beats, key=lambda beat: beat.term).count if beats else 0
+
+    def whose(self, seal: Seal) -> Whose:
+        return slots.whose(self._read(), seal)
 
     def write_record(self, record: PairRecord, seal: Seal) -> Refused | None:
         found = self.records(seal)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from middlewared.kernel.errors import PortFailed
-from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, PoolName, Vip
+from middlewared.kernel.facts import FailoverGroup, Node, PairRecord, PoolName, Vip, Voting
 from middlewared.protocol import hub
 from middlewared.shell.hub_client import HubClient
 from middlewared.shell.identity import Cluster
@@ -43,6 +43,7 @@ class FenceClient:
         self._groups: tuple[FailoverGroup, ...] = ()
         self._lagg = False
         self._policy: tuple[bool, Node, float] | None = None
+        self._voting: Voting | None = None
         self.configured_pools: tuple[PoolName, ...] | None = None
         """None: not stated yet."""
         self._pools: hub.Pools | None = None
@@ -125,8 +126,9 @@ class FenceClient:
         self._vips, self._groups, self._lagg = tuple(vips), tuple(groups), lagg
         self._state_settings()
 
-    async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
+    async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float, voting: Voting) -> None:
         self._policy = (disabled, default_node, timeout_s)
+        self._voting = voting if voting.sets else None
         self._state_settings()
 
     async def set_pools(self, pools: Sequence[PoolName]) -> None:
@@ -157,6 +159,7 @@ class FenceClient:
                 vips=self._vips,
                 groups=self._groups,
                 lagg=self._lagg,
+                voting=self._voting,
                 pools=self.configured_pools != (),
             )
         )

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from middlewared.protocol import hub
+from middlewared.kernel.facts import Voting
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """`voters.json` in the data directory: of which cluster, and what."""
 
     cluster_id: str
-    voting: hub.Voting
+    voting: Voting
 
 
 def recall(path: Path) -> Kept | None:

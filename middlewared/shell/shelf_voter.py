@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from middlewared.kernel.facts import Node, PairRecord
-from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent
+from middlewared.kernel.register import Answer, Denied, Granted, Holding, Silent, Whose
 from middlewared.protocol import shelf
 
 T = TypeVar("T", bound=shelf.Reply)
@@ -23,6 +23,7 @@ class ShelfVoter:
 
     def __init__(self, name: str, path: str, *, deadline_s: float, durable_s: float) -> None:
         self.name = name
+        self.keeps = "register"
         self._path = path
         self._deadline_s = deadline_s
         self._durable_s = durable_s
@@ -53,6 +54,9 @@ class ShelfVoter:
     async def read_beat(self) -> int | Silent:
         reply = await self._ask(shelf.ReadBeat(id=self._id()), shelf.BeatIs, self._deadline_s)
         return reply if isinstance(reply, Silent) else reply.count
+
+    async def whose(self) -> Whose | Silent:
+        return "nobody"
 
     def close(self) -> None:
         """Let go of the cable; whoever waits gets Silent."""

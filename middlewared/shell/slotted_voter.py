@@ -7,7 +7,7 @@ is denied; what comes between the look and the write, the disk refuses. So nothi
 from __future__ import annotations
 
 from middlewared.kernel.facts import Node, PairRecord
-from middlewared.kernel.register import Answer, Denied, Granted, Holding, Refused, Silent
+from middlewared.kernel.register import Answer, Denied, Granted, Holding, Refused, Silent, Whose
 from middlewared.ports import Reservation, Slots
 
 
@@ -16,6 +16,7 @@ class SlottedVoter:
 
     def __init__(self, reservation: Reservation, slots: Slots) -> None:
         self.name = reservation.name
+        self.keeps = "slots"
         self._reservation = reservation
         self._slots = slots
 
@@ -49,6 +50,9 @@ class SlottedVoter:
 
     async def read_beat(self) -> int | Silent:
         return await self._slots.read_beat()
+
+    async def whose(self) -> Whose | Silent:
+        return await self._slots.whose()
 
     async def _answer(self, held: Holding, outcome: Refused | Silent | None) -> Answer:
         if outcome is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from middlewared.kernel.facts import Node, PairRecord
-from middlewared.kernel.register import Answer, Denied, Granted, Holding, Register, Silent
+from middlewared.kernel.register import Answer, Denied, Granted, Holding, Register, Silent, Whose
 from middlewared.sim.loop import Loop
 from middlewared.sim.network import Path
 from middlewared.sim.timeline import Timeline
@@ -31,6 +31,7 @@ class SimVoter:
 
     def __init__(self, name: str, disk: Disk, node: Node) -> None:
         self.name = name
+        self.keeps = "register"
         self.cut = False
         self._disk = disk
         self._node = node
@@ -55,6 +56,9 @@ class SimVoter:
 
     async def read_beat(self) -> int | Silent:
         return await self._ask(lambda: self._disk.register.beat)
+
+    async def whose(self) -> Whose | Silent:
+        return "nobody"
 
     async def _ask(self, question: Callable[[], T], extra_s: float = 0.0) -> T | Silent:
         """extra_s: how much longer than usual it is on its way."""

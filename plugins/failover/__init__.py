@@ -2,17 +2,17 @@
 
 from middlewared.plugin import Announcement, Plugin
 
-from . import aside, outlook, quarantine, settings, succession
+from . import aside, outlook, quarantine, settings, succession, voters, voters_api
 from .api import METHODS
 from .effects import EFFECTS
 
 plugin = Plugin(
     name="failover",
-    nouns=(settings.NOUN, quarantine.NOUN),
-    methods=METHODS + outlook.METHODS + aside.METHODS + succession.METHODS,
-    peer=aside.PEER_METHODS + outlook.PEER_METHODS + succession.PEER_METHODS,
+    nouns=(settings.NOUN, quarantine.NOUN, voters.NOUN),
+    methods=METHODS + outlook.METHODS + aside.METHODS + succession.METHODS + voters_api.METHODS,
+    peer=aside.PEER_METHODS + outlook.PEER_METHODS + succession.PEER_METHODS + voters_api.PEER_METHODS,
     effects=EFFECTS,
-    duties=aside.DUTIES,
+    duties=aside.DUTIES + voters_api.DUTIES,
     needs=("network.vip.config",),
     announces=(
         Announcement(collection="failover.status", query="failover.status", field="status"),

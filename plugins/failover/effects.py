@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from middlewared.plugin import Effect, View
 
-from . import quarantine, settings
+from . import quarantine, settings, voters
 
 
 async def state_policy(view: View) -> None:
     state = view.state(settings.NOUN)
     await view.fence.set_policy(
-        disabled=state.disabled, default_node=state.default_node, timeout_s=float(state.timeout_s)
+        disabled=state.disabled,
+        default_node=state.default_node,
+        timeout_s=float(state.timeout_s),
+        voting=view.state(voters.NOUN),
     )
 
 
@@ -22,6 +25,6 @@ async def settle_quarantine(view: View) -> None:
 
 
 EFFECTS = (
-    Effect(name="failover policy", watches=("failover",), reconcile=state_policy),
+    Effect(name="failover policy", watches=("failover", "failover.voters"), reconcile=state_policy),
     Effect(name="quarantine", watches=("failover.quarantine",), reconcile=settle_quarantine),
 )

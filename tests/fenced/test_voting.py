@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from middlewared.protocol import hub
+from middlewared.kernel.facts import Voting
 from middlewared.shell.kept_voters import Kept, keep, recall
 from tests.fenced.conftest import HELD_S, Controller, World, a_setting, holds_for, until
 from tests.fenced.test_fenced import a_record, written
 
 OLD = ("SHELF-0", "SHELF-1", "SHELF-2")
 NEW = ("SHELF-2", "SHELF-3", "SHELF-4")
-BOTH = hub.Voting(number=1, sets=(OLD, NEW))
-ALONE = hub.Voting(number=2, sets=(NEW,))
+BOTH = Voting(number=1, sets=(OLD, NEW))
+ALONE = Voting(number=2, sets=(NEW,))
 
 
-def configure(voting: hub.Voting, *controllers: Controller) -> None:
+def configure(voting: Voting, *controllers: Controller) -> None:
     for controller in controllers:
         controller.configure(voting=voting)
 
@@ -111,7 +111,7 @@ class TestAChange:
 
     async def test_a_disk_that_the_boot_file_does_not_name_is_silent(self, world: World) -> None:
         await world.boot()
-        configure(hub.Voting(number=1, sets=(("SHELF-0", "SHELF-1", "SHELF-9"),)), world.a, world.b)
+        configure(Voting(number=1, sets=(("SHELF-0", "SHELF-1", "SHELF-9"),)), world.a, world.b)
         await until(lambda: taken_up(world.a) == 1, 3, "A took it up")
         assert world.a.owns()
         assert world.a.standing is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from middlewared_plugins.failover import effects, settings
+from middlewared_plugins.failover import effects, settings, voters
 from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.network import plugin as network
 
@@ -147,7 +147,8 @@ async def test_fenced_is_told_the_whole_policy() -> None:
     effect = effects.EFFECTS[0]
     await effect.reconcile(view)
     assert view.told.policy == (True, "B", 30.0)
-    assert effect.watches == (settings.NOUN.name,)
+    assert view.told.voting == voters.UNSET
+    assert effect.watches == (settings.NOUN.name, voters.NOUN.name)
 
 
 def test_status_and_reasons_are_announced_under_the_fields_that_clients_know() -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from middlewared.engine.registry import Registry
 from middlewared.engine.standin_parts import MemoryAside, MemoryHost
-from middlewared.kernel.facts import FailoverGroup, Node, PoolName, Vip
+from middlewared.kernel.facts import FailoverGroup, Node, PoolName, Vip, Voting
 from middlewared.plugin import Aside, Noun
 from middlewared.ports import Fence, Host
 
@@ -24,13 +24,15 @@ class MemoryFence:
         self.groups: list[FailoverGroup] = []
         self.lagg = False
         self.policy: tuple[bool, Node, float] | None = None
+        self.voting: Voting | None = None
         self.pools: list[PoolName] | None = None
 
     async def set_vips(self, vips: Sequence[Vip], groups: Sequence[FailoverGroup] = (), *, lagg: bool = False) -> None:
         self.vips, self.groups, self.lagg = list(vips), list(groups), lagg
 
-    async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float) -> None:
+    async def set_policy(self, *, disabled: bool, default_node: Node, timeout_s: float, voting: Voting) -> None:
         self.policy = (disabled, default_node, timeout_s)
+        self.voting = voting
 
     async def set_pools(self, pools: Sequence[PoolName]) -> None:
         self.pools = list(pools)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from middlewared.kernel.errors import PortFailed
-from middlewared.kernel.facts import PairRecord, PoolName, Vip
+from middlewared.kernel.facts import PairRecord, PoolName, Vip, Voting
 from middlewared.protocol import hub
 from middlewared.shell.fence_client import FenceClient
 from middlewared.shell.identity import Cluster
@@ -20,6 +20,7 @@ from tests.shell.loopback import until
 
 T = TypeVar("T", bound=hub.ToFenced)
 VIP = Vip(vhid=7, address="10.0.0.9", prefix=24, interface="lan0")
+VOTING = Voting(number=7, sets=(("SHELF-0", "SHELF-1", "SHELF-2"),))
 RECORD = PairRecord(term=1, owner="A", in_sync=("A",), committed_seq=0, committed_hash=b"")
 CLUSTER = Cluster(cluster_id="c1", key=b"k" * 32)
 
@@ -88,7 +89,7 @@ async def fenced(tmp_path: Path) -> AsyncIterator[Fenced]:
 
 
 async def state_all(client: FenceClient) -> None:
-    await client.set_policy(disabled=True, default_node="B", timeout_s=30.0)
+    await client.set_policy(disabled=True, default_node="B", timeout_s=30.0, voting=VOTING)
     await client.set_vips([VIP])
     await client.set_pools([])
 
@@ -96,7 +97,7 @@ async def state_all(client: FenceClient) -> None:
 async def test_half_a_configuration_is_never_stated(fenced: Fenced) -> None:
     await fenced.accept()
     await fenced.client.set_vips([VIP])
-    await fenced.client.set_policy(disabled=True, default_node="B", timeout_s=30.0)
+    await fenced.client.set_policy(disabled=True, default_node="B", timeout_s=30.0, voting=VOTING)
     assert fenced.nothing_more()
     await fenced.client.set_pools([PoolName(name="tank", guid="11")])
     assert await fenced.read(hub.Settings) == hub.Settings(
@@ -108,6 +109,7 @@ async def test_half_a_configuration_is_never_stated(fenced: Fenced) -> None:
         timeout_s=30.0,
         single_term=5,
         vips=(VIP,),
+        voting=VOTING,
         pools=True,
     )
     assert fenced.client.vips == (VIP,)
