@@ -67,12 +67,13 @@ class CarpGroup:
             self._perform(action, now)
         return any(isinstance(action, Report) and action.stalled for action in actions)
 
-    def tell_condition(self, node: Node, *, demoted: bool, now: float) -> None:
-        """How this controller is, for what the group's adverts say."""
+    def tell_condition(self, node: Node, *, demoted: bool, now: float) -> bool:
+        """How this controller is, for what the group's adverts say. True as from `receive`."""
         condition = Condition(node=node, demoted=demoted, refused=bool(self._fault))
-        if condition != self._condition:
-            self._condition = condition
-            self.machine.receive(condition, now)
+        if condition == self._condition:
+            return False
+        self._condition = condition
+        return self.receive(condition, now)
 
     def sighted(self, who: str, protocol: str, now: float, times: int = 1) -> None:
         """Somebody else advertises this group's VHID."""

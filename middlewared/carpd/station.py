@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from ipaddress import ip_address
 
 from middlewared.carpd.group import CarpGroup
 from middlewared.carpd.interlink import Interlink
@@ -193,7 +194,8 @@ class Station:
         """Somebody names a MAC for a VIP; only the group's own is right, whichever of the two controllers holds it."""
         for group in self._groups.values():
             vip = group.vip
-            if (vip.interface, vip.address) != (interface, claim.address) or claim.mac == virtual_mac(vip.vhid):
+            is_it = vip.interface == interface and ip_address(vip.address) == ip_address(claim.address)
+            if not is_it or claim.mac == virtual_mac(vip.vhid):
                 continue
             mac = claim.mac.hex(":")
             self._sightings.saw("VIP_CONFLICT", interface, vip.vhid, mac, claim.how, now, address=vip.address)
@@ -270,7 +272,8 @@ class Station:
     def _tell_condition(self, now: float) -> None:
         disabled = self._settings is not None and self._settings.paired and self._settings.disabled
         for group in self._groups.values():
-            group.tell_condition(self._boot.node, demoted=disabled or not self._reports.links_up, now=now)
+            if group.tell_condition(self._boot.node, demoted=disabled or not self._reports.links_up, now=now):
+                self._ask_anew(now)
 
     # doubt
 

@@ -45,6 +45,9 @@ _SIGNAL_OF = {Rank.BETTER: Signal.BETTER, Rank.WORSE: Signal.WORSE, Rank.LEAVING
 PROBE_AFTER_S, PROBE_EACH_S = 0.5, 2.0
 """How long after a takeover, and how often, the LAN is asked whether somebody else has the VIP."""
 
+CONTENDER_GONE_S = 10.0
+"""A contender who was not seen for so long is reported anew when it is back; until then it is only counted."""
+
 ANNOUNCE_AGAIN_S = (0.1, 0.5, 1.0, 2.0)
 """After a takeover: one lost frame, a switch that is slow to learn, must not cost a client its connection."""
 
@@ -78,6 +81,7 @@ class CarpMachine:
         self._renewed_at = self._advert_at = self._answered_at = now
         self._probe_at = inf
         self._strangers, self._sighted_at = 0, -inf
+        self._contender = ("", now)
         self._announce_at: tuple[float, ...] = ()
 
     def receive(self, message: Message, now: float) -> tuple[Action, ...]:
@@ -100,7 +104,10 @@ class CarpMachine:
                 return self._signal(Signal.WITHDRAW, why, now)
             case Contended(mac=mac, how=how):
                 self.conflicts += 1
-                return self._signal(Signal.CONTENDED, f"{how} names {mac}", now)
+                before, seen_at = self._contender
+                self._contender = (mac, now)
+                new = before != mac or now - seen_at > CONTENDER_GONE_S
+                return self._signal(Signal.CONTENDED, f"contended: {how} names {mac}" if new else "", now)
             case Condition():
                 self._condition = message
                 return ()
@@ -239,7 +246,7 @@ class CarpMachine:
             case Deed.ANSWER:
                 return self._answer(why, now)
             case Deed.DEFEND:
-                return self._defend(f"contended: {why}", now) if self._may_answer(now) else ()
+                return self._defend(why, now) if self._may_answer(now) else ()
             case Deed.PART:
                 return (self._advert(now),)
             case Deed.BOW_OUT:
@@ -254,10 +261,10 @@ class CarpMachine:
         return self.rivals + self.conflicts <= 1 or now >= self._answered_at + self.group.interval_s
 
     def _defend(self, why: str, now: float) -> tuple[Action, ...]:
-        """Announce, and once more an interval later, for the case that this one is lost."""
+        """Announce, and once more an interval later, for the case that this one is lost. why "": it was said before."""
         self._answered_at = now
         self._announce_at = tuple(sorted({*self._announce_at, now + self.group.interval_s}))
-        return Announce(), Report(why)
+        return (Announce(), Report(why)) if why else (Announce(),)
 
     def _advert(self, now: float, *, farewell: bool = False) -> SendAdvert:
         self._advert_at = now + self.group.interval_s

@@ -40,6 +40,7 @@ class NeighbourSocket:
     def __init__(self, link: Link, addresses: Sequence[str]) -> None:
         self.link = link
         self.addresses = frozenset(addresses)
+        self._canonical = frozenset(str(ip_address(address)) for address in addresses)
         parsed = [ip_address(address) for address in addresses]
         four = [address for address in parsed if isinstance(address, IPv4Address)]
         self._in: list[socket.socket] = []
@@ -73,7 +74,7 @@ class NeighbourSocket:
                 return
             six = receiver.family == socket.AF_INET6
             claim = in_advertisement(data, hop_limit(ancillary)) if six else in_arp(data)
-            if claim is not None and claim.address in self.addresses:
+            if claim is not None and claim.address in self._canonical:
                 yield claim
 
     def discard(self) -> None:

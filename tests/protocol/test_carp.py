@@ -234,6 +234,26 @@ def test_a_flood_of_contenders_is_answered_once_an_interval() -> None:
     assert machine.status().conflicts == 50
 
 
+def test_a_contender_who_stays_is_reported_once_and_answered_each_time() -> None:
+    machine = master(term=5)
+    now, reports = 0.0, 0
+    for _ in range(100):
+        now += 0.2
+        run(machine, now, now)
+        actions = machine.receive(Contended(mac="02:00:00:00:00:09", how="an ARP reply"), now)
+        assert Announce() in actions
+        reports += len(only(Report, actions))
+    assert reports == 1
+    other = machine.receive(Contended(mac="02:00:00:00:00:08", how="an ARP reply"), now + 0.2)
+    assert len(only(Report, other)) == 1
+
+
+def test_a_stall_is_noticed_by_whatever_comes_first() -> None:
+    machine = master()
+    actions = machine.receive(Condition(node="A", demoted=True, refused=False), 10.0)
+    assert isinstance(actions[0], DropVip)
+
+
 def test_a_backup_counts_a_contender_and_says_nothing() -> None:
     machine = backup()
     assert machine.receive(Contended(mac="02:00:00:00:00:09", how="an ARP reply"), 0.05) == ()
