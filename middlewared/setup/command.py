@@ -11,9 +11,11 @@ cannot undo it does last: a controller that joins takes over the other's configu
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 from middlewared import config
@@ -25,13 +27,13 @@ from middlewared.setup.dialog import Dialog
 from middlewared.setup.nics import all_nics
 from middlewared.setup.questions import Given, gather
 from middlewared.shell import durable_file
-from middlewared.shell.identity import read_code
+from middlewared.shell.identity import is_paired, read_code
 
 START_S = 60.0
 JOINED_S = 60.0
 SYSTEMCTL_S = 120.0
 INTERRUPTED = 130
-DEFAULT_USER = "admin"
+NONE = "none"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,6 +61,7 @@ class Setup:
         self._dialog = Dialog(assume=args.yes)
         self._password = ""
         self._code: str | None = args.join
+        self._gateway: str | None = args.gateway
         self._username: str = args.username
         self._found: Found | None = None
 
@@ -66,6 +69,8 @@ class Setup:
 
     def ask(self) -> None:
         """Raises MiddlewareError for what cannot be so."""
+        if os.geteuid() != 0:
+            raise PortFailed("setup", "only root can make a machine a controller")
         if not self._args.no_units and not Path("/run/systemd/system").is_dir():
             raise PortFailed("setup", "systemd does not run here: use --no-units, and start the three daemons yourself")
         self._before = config.parse(self._file) if self._file.exists() else {}
@@ -82,11 +87,21 @@ class Setup:
         if faults := config.check(self._wanted):
             raise BadBootFile(*(f"{self._file}: {fault}" for fault in faults))
         values = config.flat(self._wanted)
-        self._daemon = Daemon(f"{values['run_dir']}/middlewared.sock")
+        self._refuse_other_half(Path(str(values["data_dir"])))
         self._units = units.files(Path(sys.argv[0]).resolve().parent, str(values["data_dir"]))
+        if not self._args.no_units:
+            units.refuse_obstacles(self._units)
+        self._daemon = Daemon(f"{values['run_dir']}/middlewared.sock")
         self._found = self._daemon.look()
         self._ask_for_pairing()
+        self._ask_for_gateway()
         self._ask_for_administrator()
+
+    def _refuse_other_half(self, data_dir: Path) -> None:
+        """The keys, the log and the shared disks of a pair know this controller by its letter."""
+        before = self._before.get("node", self._answers.node)
+        if before != self._answers.node and is_paired(data_dir):
+            raise Refused(("--node", f"this controller is {before} of a pair, and cannot become {self._answers.node}"))
 
     def _ask_for_pairing(self) -> None:
         """Whose configuration becomes the pair's: the one that is set up first shows a code, the second is given it."""
@@ -99,6 +114,14 @@ class Setup:
             "Is the other controller set up already, and does it show a code?", default=self._answers.node == "B"
         ):
             self._code = self._dialog.ask("The code:", "--join", None, _check_code)
+
+    def _ask_for_gateway(self) -> None:
+        """Of the pair; who joins has it from the other. A system that gives the address gives the way out too."""
+        if self._gateway is not None:
+            _check_gateway(self._gateway)
+        elif self._answers.first_address is not None and not (self._code or self._is_paired or self._dialog.assumes):
+            answer = self._dialog.ask(f"The default gateway, or {NONE}:", "--gateway", NONE, _check_gateway)
+            self._gateway = None if answer == NONE else answer
 
     def _ask_for_administrator(self) -> None:
         if not self._needs_administrator:
@@ -148,8 +171,8 @@ class Setup:
         yield from self._plan_for_people()
 
     def _plan_for_people(self) -> Iterator[str]:
-        if self._args.gateway:
-            yield f"the default gateway is {self._args.gateway}"
+        if self._gateway is not None:
+            yield f"the default gateway is {self._gateway}"
         if self._password:
             yield f"the administrator {self._username} is made"
         elif self._needs_administrator:
@@ -190,8 +213,8 @@ class Setup:
         self._dialog.say("middlewared answers.")
         if self._password and not found.administrator:
             self._make_administrator()
-        if self._args.gateway and self._daemon.set_gateway(self._args.gateway):
-            self._dialog.say(f"The default gateway is {self._args.gateway}.")
+        if self._gateway is not None and self._daemon.set_gateway(self._gateway):
+            self._dialog.say(f"The default gateway is {self._gateway}.")
         if self._code is not None and not found.paired:
             self._join(self._code)
         elif self._shows_code and not found.paired:
@@ -255,6 +278,14 @@ class Setup:
 def _check_code(text: str) -> None:
     if read_code(text) is None:
         raise Refused(("--join", "is not a pairing code: eight groups of four letters and digits"))
+
+
+def _check_gateway(text: str) -> None:
+    try:
+        if text != NONE:
+            ip_address(text)
+    except ValueError:
+        raise Refused(("--gateway", f"{text!r} is not an IP address")) from None
 
 
 def _not_empty(text: str) -> None:

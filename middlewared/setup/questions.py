@@ -35,20 +35,11 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
 def gather(given: Given, read: Mapping[str, object], nics: list[Nic], dialog: Dialog) -> Answers:
     """Ask for what is not known. Raises Refused for an option that is no answer."""
     values = config.flat(read)
-    node = cast(
-        Node,
-        _one(
-            dialog,
-            "Which slot of the chassis is this controller in, A or B?",
-            "--node",
-            given.node,
-            values.get("node"),
-            _node,
-        ).upper(),
-    )
+    question = "Which slot of the chassis is this controller in, A or B?"
+    node = cast(Node, _one(dialog, question, "--node", given.node, values.get("node"), _node).upper())
     dialog.show(nics)
     interlink = _interlink(given, values, node, nics, dialog)
-    first = _first_address(given, values, interlink, nics, dialog)
+    first = _first_address(given, values, node, interlink, nics, dialog)
     return Answers(node=node, interlink=interlink, first_address=first)
 
 
@@ -79,30 +70,18 @@ def _interlink(
 
     def address(text: str) -> None:
         own, prefix = with_prefix(text, "--interlink-address")
-        _sound(
-            node,
-            "--interlink-address",
-            Interlink(interface=name, address=own, peer=PROPOSED[other(node)], prefix=prefix),
-            "interlink.address",
-            "interlink.prefix",
-        )
+        ends = Interlink(interface=name, address=own, peer=PROPOSED[other(node)], prefix=prefix)
+        answers = Answers(node=node, interlink=ends)
+        _sound("--interlink-address", answers, "interlink.address", "interlink.prefix")
 
     known = values.get("interlink.address", PROPOSED[node])
     proposed = f"{known}/{values.get('interlink.prefix', 24)}"
-    own, prefix = with_prefix(
-        _one(
-            dialog,
-            "This controller's address on it:",
-            "--interlink-address",
-            given.interlink_address,
-            proposed,
-            address,
-        ),
-        "--interlink-address",
-    )
+    question, option = "This controller's address on it:", "--interlink-address"
+    own, prefix = with_prefix(_one(dialog, question, option, given.interlink_address, proposed, address), option)
 
     def peer(text: str) -> None:
-        _sound(node, "--peer", Interlink(interface=name, address=own, peer=text, prefix=prefix), "interlink.peer")
+        ends = Interlink(interface=name, address=own, peer=text, prefix=prefix)
+        _sound("--peer", Answers(node=node, interlink=ends), "interlink.peer")
 
     theirs = values.get("interlink.peer") or (PROPOSED[other(node)] if own == PROPOSED[node] else None)
     return Interlink(
@@ -114,7 +93,12 @@ def _interlink(
 
 
 def _first_address(
-    given: Given, values: Mapping[str, object], interlink: Interlink | None, nics: list[Nic], dialog: Dialog
+    given: Given,
+    values: Mapping[str, object],
+    node: Node,
+    interlink: Interlink | None,
+    nics: list[Nic],
+    dialog: Dialog,
 ) -> FirstAddress | None:
     """INTERFACE:ADDRESS/PREFIX, or `keep` where the system gives this controller its addresses."""
     others = [nic for nic in nics if interlink is None or nic.name != interlink.interface]
@@ -124,7 +108,9 @@ def _first_address(
         known = "{}:{}/{}".format(*(values[f"first_address.{name}"] for name in ("interface", "address", "prefix")))
 
     def check(text: str) -> None:
-        _parsed(text, [nic.name for nic in others])
+        first = _parsed(text, [nic.name for nic in others])
+        if first is not None:
+            _sound("--address", Answers(node=node, interlink=interlink, first_address=first), "first_address.")
 
     has = f"it has {', '.join(there)}; {KEEP}: leave that to the system" if there else "it has none yet"
     question = f"This controller's own address for people and programs, INTERFACE:ADDRESS/PREFIX ({has})"
@@ -141,8 +127,8 @@ def _parsed(text: str, names: list[str]) -> FirstAddress | None:
     return FirstAddress(interface=name, address=address, prefix=prefix)
 
 
-def _sound(node: Node, option: str, interlink: Interlink, *fields: str) -> None:
-    """Raise Refused with what the boot file's rules have against these fields."""
-    faults = config.check(boot_file({}, Answers(node=node, interlink=interlink)))
-    if wrong := [(option, fault.relation) for fault in faults if fault.field in fields]:
+def _sound(option: str, answers: Answers, *fields: str) -> None:
+    """Raise Refused with what the boot file's rules have against these fields, or against those that begin so."""
+    faults = config.check(boot_file({}, answers))
+    if wrong := [(option, fault.relation) for fault in faults if fault.field.startswith(fields)]:
         raise Refused(*wrong)

@@ -69,17 +69,22 @@ def install(wanted: Installed, root: Path = Path("/")) -> list[Path]:
 
     A file that somebody wrote in the place of a masked unit is not touched: it is that person's decision, and an error.
     """
+    refuse_obstacles(wanted, root)
     changed = differing(wanted, root)
-    for path in changed:
-        place = root / path
-        if path in wanted.links and place.exists() and not place.is_symlink():
-            raise PortFailed("install the units", f"{place} is in the way of a link to {wanted.links[path]}")
     for path in changed:
         try:
             _put(wanted, path, root / path)
         except OSError as e:
             raise PortFailed("install the units", f"{root / path}: {e.strerror}") from None
     return changed
+
+
+def refuse_obstacles(wanted: Installed, root: Path = Path("/")) -> None:
+    """Raise PortFailed where something stands in the place of a link that `install` would make."""
+    for path, target in wanted.links.items():
+        place = root / path
+        if place.exists() and not place.is_symlink():
+            raise PortFailed("install the units", f"{place} is in the way of a link to {target}")
 
 
 def _put(wanted: Installed, path: Path, place: Path) -> None:

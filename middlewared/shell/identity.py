@@ -139,6 +139,11 @@ class Keys:
         durable_file.replace(self._dir / name, content)
 
 
+def is_paired(data_dir: Path) -> bool:
+    """Whether the keys in this data directory are those of a pair, without making any."""
+    return (data_dir / "keys" / "cluster.json").exists()
+
+
 def first_secret_keys(cluster: Cluster) -> KeyBundle:
     """With what a pair closes its first secret: both know it without a word."""
     kid, key = secrets_key(cluster.key)

@@ -59,6 +59,7 @@ def test_what_the_boot_file_says_need_not_be_said_again() -> None:
         (Given(node="A", interlink="il0", interlink_address="169.254.10.255"), {}, "--interlink-address"),
         (Given(node="A", interlink="il0", address="il0:10.0.0.1"), {}, "--address"),
         (Given(node="A", interlink="il0", address="eth1:10.0.0"), {}, "--address"),
+        (Given(node="A", interlink="il0", address="eth1:169.254.10.9"), {}, "--address"),
     ],
 )
 def test_an_option_that_is_no_answer_is_refused_by_its_name(given: Given, read: dict[str, object], option: str) -> None:

@@ -145,6 +145,24 @@ def test_a_second_time_it_finds_everything_done(lab: Pair) -> None:
         assert "/etc/middlewared.toml stays as it is" in done.stderr
 
 
+def test_a_controller_of_a_pair_cannot_become_the_other_one(lab: Pair) -> None:
+    done = lab.execute(
+        "A",
+        "middlewared",
+        "setup",
+        "--yes",
+        "--no-units",
+        "--node",
+        "B",
+        "--interlink-address",
+        "169.254.10.2",
+        "--peer",
+        "169.254.10.1",
+    )
+    assert done.returncode == 1
+    assert "--node: this controller is A of a pair, and cannot become B" in done.stderr
+
+
 def test_the_active_one_hands_over_before_it_is_shut_down_and_the_standby_has_nothing_to(lab: Pair) -> None:
     standby = lab.execute("B", "middlewared", "hand-over")
     assert (standby.returncode, standby.stderr) == (0, "This controller is BACKUP: there is nothing to hand over.\n")

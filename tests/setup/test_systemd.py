@@ -131,6 +131,8 @@ def test_setup_makes_a_controller_of_a_machine_and_a_second_time_changes_nothing
         assert again.returncode == 0, again.stderr
         assert "the units stay" in again.stderr
         assert {name: machine.pid(name) for name in DAEMONS} == before
+        refused = machine.run("middlewared", "setup", "--yes", "--gateway", "here")
+        assert (refused.returncode, "--gateway: 'here' is not an IP address" in refused.stderr) == (1, True)
         other = machine.run("middlewared", "setup", "--yes", "--peer", "169.254.10.9", "--no-pairing")
         assert other.returncode == 0, other.stderr
         assert "the daemons are started anew" in other.stderr
