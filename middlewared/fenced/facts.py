@@ -59,6 +59,7 @@ class Facts:
         self.ended = ends.before(memory.boot_id)
         self.ended_often = ends.often
         self.voting = 0
+        self._overtaken_since: float | None = None
         self._moves = memory.moves
         self._last_owner = memory.last_owner
         self.awake_since = now
@@ -185,4 +186,14 @@ class Facts:
             failed_at=self.serving.failed_at,
             ended_often=self.ended_often,
             moves=self._moves,
+            overtaken_since=self._overtaken(disks, now),
         )
+
+    def _overtaken(self, disks: Disks, now: float) -> float | None:
+        states = (*disks.states(), *disks.others()) if self.owns else ()
+        ahead = any(state.reachable and state.term > self.term for state in states)
+        if not ahead:
+            self._overtaken_since = None
+        elif self._overtaken_since is None:
+            self._overtaken_since = now
+        return self._overtaken_since

@@ -60,7 +60,11 @@ def begins(s: Situation) -> str | None:
 
 
 def regains(s: Situation) -> str | None:
-    if not s.view.owns or not s.readable or s.majority(s.mine):
+    if not s.view.owns or not s.readable:
+        return None
+    if s.overtaken:
+        return f"a shared disk has a later term than {s.view.term}, so that it refuses this controller"
+    if s.majority(s.mine):
         return None
     return f"only {len(s.mine)} of {len(s.view.voters)} disks hold term {s.view.term}, and {s.peer} has no majority"
 

@@ -23,7 +23,8 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True):
 
     resign_s: how long a peer may take to take what was given up. failed_s: how long a promotion that failed holds its
     controller back. moves_s: over which the moves of the term are counted. lagg_s: how long a lost aggregate is waited
-    for at least, because its members come and go one by one.
+    for at least, because its members come and go one by one. overtaken_s: how long a disk may be in a later term than
+    the owner's, since a peer that loses a ballot frees what it was granted.
     """
 
     settle_s: float = 20.0
@@ -36,6 +37,7 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True):
     failed_s: float = 60.0
     moves_s: float = 600.0
     lagg_s: float = 2.0
+    overtaken_s: float = 0.5
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     or why this controller does not see the disks of one; None while all is well, or nobody says.
     failed_at: when a promotion last failed here. ended_often: this controller ended itself three times in ten minutes.
     moves: when the term went from one controller to the other, as seen in this boot; oldest first.
+    overtaken_since: since when a shared disk, voter or not, has been in a later term than the one that is owned.
     """
 
     node: Node
@@ -83,6 +86,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     failed_at: float | None = None
     ended_often: bool = False
     moves: tuple[float, ...] = ()
+    overtaken_since: float | None = None
 
 
 def shown(view: View) -> msgspec.Raw:
@@ -123,6 +127,12 @@ class Situation:
     def held_by(self, node: Node) -> bool:
         """Whether a majority of the disks is held by `node`, as far as they can be read now."""
         return self.majority([voter for voter in self.reachable if voter.owner == node])
+
+    @cached_property
+    def overtaken(self) -> bool:
+        """Whether a disk has been in a later term than ours for longer than a ballot that the peer loses takes."""
+        since = self.view.overtaken_since
+        return since is not None and self.now - since >= self.view.windows.overtaken_s
 
     @cached_property
     def mine(self) -> tuple[VoterState, ...]:

@@ -13,6 +13,7 @@ from middlewared.plugin import AlertSource, ControllerFacts
 
 NOT_IN_SYNC_S = 5.0
 UNREACHABLE_S = 1.0
+DISK_LOST_S = 5.0
 DUPLICATE_ADVERTS = 3
 """While a pair gets another key, an advert or two of the other controller may come under the old one."""
 
@@ -119,6 +120,13 @@ def effects_failing(facts: ControllerFacts) -> Mapping[str, str]:
     return {name: f"{name}: {why}" for name, why in facts.effects.items() if why is not None}
 
 
+def shared_disk_lost(facts: ControllerFacts) -> Mapping[str, str]:
+    if facts.status == "SINGLE":
+        return {}
+    silent = [disk for disk in facts.shared_disks if not disk.reachable]
+    return {disk.serial: f"{disk.serial} does not answer on this controller: {disk.error}" for disk in silent}
+
+
 SOURCES = (
     AlertSource(
         klass="QuarantineNotEmpty",
@@ -218,6 +226,13 @@ SOURCES = (
         level="CRITICAL",
         title="A controller ends itself again and again",
         holds=ended_often,
+    ),
+    AlertSource(
+        klass="SharedDiskLost",
+        level="WARNING",
+        title="A shared disk does not answer",
+        holds=shared_disk_lost,
+        after_s=DISK_LOST_S,
     ),
     AlertSource(
         klass="EffectFailing",

@@ -11,7 +11,9 @@ import pytest
 
 from middlewared.fenced.disks import Held
 from middlewared.fenced.fencing import CLAIM_S, Fencing
+from middlewared.kernel.register import Granted, Holding
 from middlewared.protocol import bmc, hub
+from middlewared.shell.shelf_voter import ShelfVoter
 from tests.fenced.conftest import HELD_S, Controller, World, holds_for, until
 
 
@@ -138,6 +140,20 @@ class TestOnTheShelf:
         for node in ("A", "B"):
             await world.shelf(verb="heal", node=node, disk=1)
         await until(lambda: fencing_of(world.b) == hub.Fencing(fenced=True, disks=5, reachable=5, held=5), 2, "again")
+
+    async def test_a_disk_that_a_lost_ballot_left_in_a_later_term_is_taken_back(self, world: World) -> None:
+        await world.boot()
+        for disk in (1, 4):
+            cable = ShelfVoter(f"disk{disk}", f"{world.directory}/B/{disk}", deadline_s=1.0, durable_s=1.0)
+            held = await cable.read()
+            assert isinstance(held, Holding)
+            assert isinstance(await cable.claim("B", world.a.term + 3, held), Granted)
+            cable.close()
+        before = world.a.term
+        await until(lambda: world.a.term > before + 3, 3, "A owns in a term above it")
+        await until(lambda: fencing_of(world.a).fenced, 2, "A holds them all")
+        assert await owners(world) == ["A"] * 5
+        assert world.b.stands_by()
 
     @pytest.mark.parametrize("says", ["off", "nothing"])
     async def test_where_a_disk_is_left_the_power_is_cut_and_only_then_a_pool_may_be_forced(

@@ -13,12 +13,23 @@ from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.peer import Questions
 from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
 from middlewared.kernel.event import LOG_FORMAT
-from middlewared.kernel.facts import Sighting, SightingKind
+from middlewared.kernel.facts import SharedDisk, Sighting, SightingKind
 from middlewared.plugin import Alert, PeerBuild
 from tests.plugins.client import Client
 
 HEALTHY = msgspec.structs.replace(
     FACTS, paired=True, peer_connected=True, peer_heard=True, in_sync=("A", "B"), disks_ok=3, disks_total=3
+)
+A_DISK = SharedDisk(
+    serial="S0",
+    sets=(0,),
+    changing=False,
+    reachable=True,
+    owner="A",
+    term=1,
+    keeps="slots",
+    slots_of="",
+    error="no answer within 250 ms",
 )
 SAME = PeerBuild(version="0", age="same", log_format_max=LOG_FORMAT)
 NEWER = PeerBuild(version="9", age="newer", log_format_max=LOG_FORMAT)
@@ -94,15 +105,17 @@ def test_a_healthy_pair_and_a_controller_by_itself_have_no_alert() -> None:
         ({"log_format": 1, "peer": SAME, "status": "BACKUP"}, []),
         ({"log_format": 1, "paired": False, "status": "SINGLE", "peer_connected": False}, ["UpgradePending"]),
         ({"effects": {"hosts": "read-only", "routes": None}}, ["EffectFailing"]),
+        ({"shared_disks": (A_DISK,)}, []),
+        ({"shared_disks": (A_DISK, msgspec.structs.replace(A_DISK, reachable=False))}, ["SharedDiskLost"]),
     ],
 )
 def test_each_thing_that_an_operator_must_know_has_its_alert(change: dict[str, Any], found: list[str]) -> None:
     assert classes(**change) == found
 
 
-def test_a_peer_that_is_not_in_sync_is_told_after_five_seconds_and_an_unreachable_one_after_one() -> None:
+def test_what_passes_by_itself_is_told_after_a_while() -> None:
     patience = {source.klass: source.after_s for source in SOURCES if source.after_s}
-    assert patience == {"PeerNotInSync": 5.0, "PeerUnreachable": 1.0, "PeerRefuses": 1.0}
+    assert patience == {"PeerNotInSync": 5.0, "PeerUnreachable": 1.0, "PeerRefuses": 1.0, "SharedDiskLost": 5.0}
 
 
 async def test_an_alert_is_listed_with_its_controller_dismissed_and_restored(world: World) -> None:

@@ -84,6 +84,12 @@ TABLE: list[tuple[str, View, str]] = [
     ),
     ("an owner with a minority of the disks takes a new term", owner(voters=disks("A", None, None)), "REGAINS"),
     ("its own key of another term counts as none", owner(voters=disks("A", "A", "A", term=6)), "REGAINS"),
+    (
+        "a disk in a later term, a moment ago, may be a ballot that the peer loses",
+        owner(overtaken_since=NOW - 0.4),
+        "OWNS",
+    ),
+    ("a disk that stays in a later term is taken back", owner(overtaken_since=NOW - 0.6), "REGAINS"),
     ("a lost network that the peer has is handed over", owner(heard=LINK_LOST), "LINK_LOST"),
     (
         "not before the timeout",
