@@ -177,6 +177,7 @@ class Daemon:
             force=self._fence.force,
             heard=lambda: self._fence.seen,
             configured_pools=lambda: tuple(pool.guid for pool in self._fence.configured_pools or ()),
+            imported_pools=lambda: self._fence.imported_pools,
             pairing=Pairing(open=self._open_pairing, join=self._join),
             alerts=Alerts(boot.node, self._registry.alert_sources),
             peer=self._peer,

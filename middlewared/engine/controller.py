@@ -79,6 +79,7 @@ class ThisController:
         pairing: Pairing,
         heard: Callable[[], hub.Seen | None],
         configured_pools: Callable[[], tuple[str, ...]],
+        imported_pools: Callable[[], tuple[str, ...]],
         alerts: Alerts,
         peer: Peer,
         upkeep: Upkeep,
@@ -105,7 +106,8 @@ class ThisController:
         self._pairing = pairing
         self._alerts = alerts
         self._peer = peer
-        self.pair_outlook = PairOutlook(build.node, clock, self.facts, heard, configured_pools, peer.ask)
+        guids = (configured_pools, imported_pools)
+        self.pair_outlook = PairOutlook(build.node, clock, self.facts, heard, *guids, peer.ask)
         self.outlook: Outlook = self.pair_outlook
         self.upkeep = upkeep
         self.audit = audit

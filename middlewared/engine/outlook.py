@@ -33,8 +33,8 @@ CHANGING = {"ELECTING": "is about to be active", "IMPORTING": "imports its pools
 class PairOutlook:
     """One controller's.
 
-    facts: of this controller. heard: what fenced said last that it decided upon. pools: the guids of those configured.
-    ask: Peer.ask.
+    facts: of this controller. heard: what fenced said last that it decided upon. pools, imported: the guids of those
+    that are configured, and of those that are here. ask: Peer.ask.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class PairOutlook:
         facts: Callable[[], ControllerFacts],
         heard: Callable[[], hub.Seen | None],
         pools: Callable[[], tuple[str, ...]],
+        imported: Callable[[], tuple[str, ...]],
         ask: Callable[..., Awaitable[object]],
     ) -> None:
         self._node: Node = node
@@ -51,6 +52,7 @@ class PairOutlook:
         self._facts = facts
         self._heard = heard
         self._pools = pools
+        self._imported = imported
         self._ask = ask
         self._peer_side: Side | None = None
         self._since: dict[tuple[str, Node | None], Mapping[str, int]] = {}
@@ -82,6 +84,7 @@ class PairOutlook:
             voters=facts.disks_total,
             vips=facts.vip_states,
             disks=facts.disks,
+            pools=self._imported(),
             fault=facts.pool_fault,
             failed=facts.failed,
             changing="hands over" if facts.leaving is not None else CHANGING.get(facts.status),
@@ -137,7 +140,7 @@ class PairOutlook:
             theirs, their_time = seen(told.view.encode()), told.at
         except (MiddlewareError, msgspec.MsgspecError):
             pass  # then it is supposed to see what it should
-        return dry_run(fault, view, at, theirs, their_time)
+        return await asyncio.to_thread(dry_run, fault, view, at, theirs, their_time)
 
     def _view(self) -> tuple[View, float]:
         heard = self._heard()
@@ -156,7 +159,6 @@ def _with_view(told: Side, s: Situation) -> Side:
         told,
         carrier=heard.carrier if heard is not None else None,
         lost_links=lost,
-        pools=view.imported,
         held=view.ended_often,
         flapping=s.flapping,
     )

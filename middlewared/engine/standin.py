@@ -149,7 +149,7 @@ class MemoryEngine:
         self.succession: Succession = self.roles
         self.seen: hub.Seen | None = None
         self.pair_outlook = PairOutlook(
-            self.node, MemoryClock(), self.facts, lambda: self.seen, lambda: (), self.ask_peer
+            self.node, MemoryClock(), self.facts, lambda: self.seen, lambda: (), lambda: (), self.ask_peer
         )
         self.outlook: Outlook = self.pair_outlook
 

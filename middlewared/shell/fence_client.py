@@ -82,6 +82,11 @@ class FenceClient:
         self._pools = hub.Pools(imported=tuple(imported), fault=fault or known)
         self._client.send(self._pools)
 
+    @property
+    def imported_pools(self) -> tuple[str, ...]:
+        """The guids of those that are here, or may be, as stated last."""
+        return self._pools.imported if self._pools is not None else ()
+
     def pool_fault(self, why: str | None) -> None:
         """State why a pool that is here cannot be written; None: all can."""
         if self._pools is not None:

@@ -60,7 +60,7 @@ async def become_passive(call: JobCall) -> Told:
         done = sum(step.outcome == "done" for step in transition.steps)
         call.progress(100 * done / STEPS, described(transition))
 
-    return _told(await call.controller.succession.hand_over(f"asked by {who}", told))
+    return told_of(await call.controller.succession.hand_over(f"asked by {who}", told))
 
 
 def described(transition: Transition) -> str:
@@ -89,7 +89,7 @@ async def history(call: Call, options: HistoryOptions = HistoryOptions()) -> lis
             theirs = []
         transitions += msgspec.convert(theirs, list[Transition])
     newest = sorted(transitions, key=lambda transition: transition.at_ns, reverse=True)
-    return [_told(transition) for transition in newest[: options.limit]]
+    return [told_of(transition) for transition in newest[: options.limit]]
 
 
 @peer("failover.transitions")
@@ -98,7 +98,7 @@ async def own_transitions(call: PeerCall) -> list[Transition]:
     return list(call.controller.succession.history())
 
 
-def _told(transition: Transition) -> Told:
+def told_of(transition: Transition) -> Told:
     return Told(
         node=transition.node,
         plan=transition.plan,

@@ -64,6 +64,7 @@ class World:
             succession=self.roles,
             force=self.force,
             configured_pools=lambda: (),
+            imported_pools=lambda: (),
             heard=lambda: None,
             pairing=Pairing(open=self.open, join=self.join),
             alerts=Alerts(build.node, sources),

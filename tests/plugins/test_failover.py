@@ -156,5 +156,6 @@ def test_status_and_reasons_are_announced_under_the_fields_that_clients_know() -
         ("failover.status", "failover.status", "status"),
         ("failover.disabled.reasons", "failover.disabled.reasons", "disabled_reasons"),
         ("failover.disabled.details", "failover.disabled.details", "disabled_details"),
+        ("failover.state", "failover.state", "state"),
         ("failover.sync.status", "failover.sync.status", "sync_status"),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from middlewared_plugins.failover import plugin as failover
 from middlewared_plugins.failover import succession
 from middlewared_plugins.network import plugin as network
@@ -88,3 +89,32 @@ async def test_become_passive_answers_with_the_steps() -> None:
 
 def test_the_steps_so_far_are_described_with_their_durations() -> None:
     assert succession.described(transition("A", 10)) == "ask 2 ms, drain..."
+
+
+async def test_the_state_of_a_pair_is_one_object() -> None:
+    client, engine = made()
+    engine.facts_now = msgspec.structs.replace(HEALTHY, status="MASTER", term=4)
+    engine.roles.transitions = [transition("A", 10)]
+    found = await client.call("failover.state")
+    assert (found["role"], found["owner"], found["term"]) == ("MASTER", "A", 4)
+    assert [reason["code"] for reason in found["reasons"]] == ["NO_VIP"]
+    assert (found["icon"], found["available"]) == ("UNAVAILABLE", False)
+    assert found["peer"]["why_not"] == "There is no virtual address"
+    assert found["last_transition"]["plan"] == "handover"
+    assert found["rule"] == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "heard", "owner"),
+    [
+        ("MASTER", True, "A"),
+        ("IMPORTING", True, "A"),
+        ("BACKUP", True, "B"),
+        ("BACKUP", False, None),
+        ("ELECTING", True, None),
+    ],
+)
+async def test_who_is_active_is_told_only_where_it_is_known(status: str, heard: bool, owner: Node | None) -> None:
+    client, engine = made()
+    engine.facts_now = msgspec.structs.replace(HEALTHY, status=status, peer_heard=heard)
+    assert (await client.call("failover.state"))["owner"] == owner
