@@ -168,6 +168,7 @@ class ThisController:
             peer_voting=standing.peer_voting if standing is not None else None,
             disks=self._pool_watch.serials,
             pool_fault=self._pool_watch.fault,
+            pools_degraded=self._pool_watch.degraded,
             serves=standing is not None and standing.serves,
             leaving=standing.leaving if standing is not None else None,
             failed=standing.failed if standing is not None else None,

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 
 from middlewared.kernel.errors import PortFailed
+from middlewared.kernel.pools import Health
 from middlewared.ports import Disks, PoolStore
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ WRITABLE = ("ONLINE", "DEGRADED")
 class PoolWatch:
     """tell: is told why a pool cannot be written, None while all can.
 
-    serials: of the disks that answer; None: not looked yet. fault: as told last.
+    serials: of the disks that answer; None: not looked yet. fault: as told last. degraded: pool -> what ZFS says of it,
+    for those that can be written and are not as they should be.
     """
 
     def __init__(self, pools: PoolStore | None, disks: Disks, tell: Callable[[str | None], None]) -> None:
@@ -33,6 +35,7 @@ class PoolWatch:
         self._tell = tell
         self.serials: tuple[str, ...] | None = None
         self.fault: str | None = None
+        self.degraded: dict[str, str] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -43,18 +46,26 @@ class PoolWatch:
     async def look(self) -> None:
         self.serials = tuple(sorted(disk.serial for disk in await self._disks.list() if disk.serial))
         try:
-            fault = await self._fault()
+            states = await self._states()
         except PortFailed as e:
             log.warning("event=pools_unknown why=%r", str(e))
             return
+        self.degraded = {health.name: health.detail or health.status for health in states if _limps(health)}
+        fault = ", ".join(f"{health.name} is {health.status}" for health in states if not _goes(health)) or None
         if fault != self.fault:
             log.warning("event=pool_fault why=%r", fault)
             self.fault = fault
             self._tell(fault)
 
-    async def _fault(self) -> str | None:
+    async def _states(self) -> list[Health]:
         if self._pools is None:
-            return None
-        states = [await self._pools.health(pool.name) for pool in await self._pools.imported()]
-        stopped = [f"{health.name} is {health.status}" for health in states if health.status not in WRITABLE]
-        return ", ".join(stopped) or None
+            return []
+        return [await self._pools.health(pool.name) for pool in await self._pools.imported()]
+
+
+def _goes(health: Health) -> bool:
+    return health.status in WRITABLE
+
+
+def _limps(health: Health) -> bool:
+    return _goes(health) and not (health.healthy and health.mounted)

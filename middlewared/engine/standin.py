@@ -80,6 +80,7 @@ FACTS = ControllerFacts(
     disks_total=0,
     disks=None,
     pool_fault=None,
+    pools_degraded={},
     serves=True,
     leaving=None,
     failed=None,

@@ -37,7 +37,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     log_damaged: the file, seq and fault of a record that could not be read for the peer, until it could.
     ended: why this controller ended itself, where that led to this boot. ended_often: so often that it claims no more.
     disks: serial numbers of the shared disks that answer this controller; None: not looked yet. pool_fault: why a pool
-    that it has imported cannot be written.
+    that it has imported cannot be written. pools_degraded: pool -> what is the matter, while it can be written.
     shared_disks: the voters first. voting, peer_voting: the number of the voters' configuration that each of the two
     has taken up; None: the peer is not heard. disk_ok: the voters that this controller reaches, out of disks_total.
     serves: clients may come. leaving: why an owner wants to hand over. failed: why it could not do what it last took a
@@ -84,6 +84,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     disks_total: int
     disks: tuple[str, ...] | None
     pool_fault: str | None
+    pools_degraded: Mapping[str, str]
     serves: bool
     leaving: str | None
     failed: str | None

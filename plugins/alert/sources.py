@@ -50,6 +50,10 @@ def pool_fault(facts: ControllerFacts) -> str | None:
     return f"A pool takes no more writes: {facts.pool_fault}" if facts.pool_fault is not None else None
 
 
+def pool_degraded(facts: ControllerFacts) -> Mapping[str, str]:
+    return {name: f"Pool {name} goes on, but: {what}" for name, what in facts.pools_degraded.items()}
+
+
 def state_differs(facts: ControllerFacts) -> str | None:
     if facts.state_differs is None:
         return None
@@ -202,6 +206,12 @@ SOURCES = (
         level="CRITICAL",
         title="A pool cannot be written",
         holds=pool_fault,
+    ),
+    AlertSource(
+        klass="PoolDegraded",
+        level="WARNING",
+        title="A pool has lost redundancy or data",
+        holds=pool_degraded,
     ),
     AlertSource(
         klass="VipConflict",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from middlewared.engine.pool_watch import PoolWatch
 from middlewared.kernel.errors import PortFailed
-from middlewared.kernel.pools import Imported, Layout, Vdev
+from middlewared.kernel.pools import Health, Imported, Layout, Vdev
 from middlewared.sim.pools import MemoryDisks, MemoryPools, PoolDisks
 
 MIRROR = Layout(data=(Vdev(type="MIRROR", devices=("/dev/shelf/0", "/dev/shelf/1")),))
@@ -51,6 +53,24 @@ async def test_a_pool_that_stops_is_told_once_and_so_is_that_it_goes_on() -> Non
     world.shared.cut.clear()
     await world.watch.look()
     assert world.told == ["tank is SUSPENDED", None]
+
+
+class Limping(MemoryPools):
+    """A ZFS whose pools have lost a disk."""
+
+    async def health(self, name: str) -> Health:
+        detail = "One or more devices could not be opened."
+        return msgspec.structs.replace(await super().health(name), status="DEGRADED", detail=detail)
+
+
+async def test_a_pool_that_lost_a_disk_goes_on_and_is_told_apart_from_one_that_stopped() -> None:
+    world = World()
+    zfs = Limping(world.shared, "a")
+    await zfs.create("tank", MIRROR)
+    watch = PoolWatch(zfs, MemoryDisks(world.shared, "a"), world.told.append)
+    await watch.look()
+    assert watch.degraded == {"tank": "One or more devices could not be opened."}
+    assert (watch.fault, world.told) == (None, [])
 
 
 async def test_where_zfs_does_not_answer_what_was_told_stands() -> None:

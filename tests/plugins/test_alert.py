@@ -91,6 +91,7 @@ def test_a_healthy_pair_and_a_controller_by_itself_have_no_alert() -> None:
         ({"status": "ERROR", "peer_connected": False, "peer_heard": False}, ["LogHalted", "PeerUnreachable"]),
         ({"peer_refused": "the logs differ", "peer_connected": False}, ["PeerRefuses"]),
         ({"apply_blocked": "seq 5"}, ["ApplyBlocked"]),
+        ({"pools_degraded": {"tank": "a disk is missing"}}, ["PoolDegraded"]),
         ({"pool_fault": "tank is SUSPENDED"}, ["PoolFault"]),
         ({"no_room": "/data has 3 MiB of free space"}, ["DiskFull"]),
         ({"log_damaged": "log.db: seq 3: its bytes do not give its hash"}, ["LogDamaged"]),
