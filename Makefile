@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 CODE := middlewared typings/middlewared_plugins typings/middlewared_migrations tests bench
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-full sim worlds sim-mutants crash check bench campaign upgrade-test dist clean
+.PHONY: help setup run test test-full sim worlds sim-mutants crash check bench campaign failover-campaign upgrade-test dist clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -56,6 +56,10 @@ bench: setup  ## measure, against the references
 
 campaign: setup  ## an hour of random faults under writers, in a real lab, and a check of the history: SEED=, WRITES=, MINUTES=
 	@$(BIN)/python -m tests.campaign $(if $(SEED),--seed $(SEED)) --writes $(or $(WRITES),100000) --minutes $(or $(MINUTES),60)
+
+failover-campaign: setup  ## power cuts of the active under a writer on a pool, then frost: CUTS=, SEED=
+	@$(BIN)/python -m tests.failover cut --times $(or $(CUTS),20) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.failover freeze --times $(or $(CUTS),20) $(if $(SEED),--seed $(SEED))
 
 upgrade-test: setup  ## upgrade a pair of another version to this one under writers, in both orders: REV=
 	@$(BIN)/python -m tests.upgrade $(if $(REV),--rev $(REV))
