@@ -29,6 +29,7 @@ from middlewared.client import Client, parse
 from middlewared.kernel.event import Record
 from middlewared.kernel.facts import Node
 from middlewared.lab.driver import Pair
+from middlewared.lab.faults import NODES
 from middlewared.protocol.carp_packet import checksum
 from middlewared.shell.websocket_client import open_link
 from middlewared.store import quarantine
@@ -266,6 +267,16 @@ def watcher(lan: Lan) -> Iterator[Watcher]:
     made = Watcher(lan.client)
     yield made
     made.close()
+
+
+def boot_both(pair: Pair) -> None:
+    """How often the term moved is counted within a boot, and too often holds it; the tests before moved it, too."""
+    pair.make_whole("A")
+    pair.power_off("B")  # first: A keeps the disks, and with them its place after the boot
+    pair.power_off("A")
+    for node in NODES:
+        pair.power_on(node)
+    pair.wait_until("A is whole", lambda: pair.is_whole("A"), 20.0)
 
 
 def records(pair: Pair, node: Node) -> list[Record]:

@@ -17,7 +17,7 @@ from middlewared.kernel.facts import Node
 from middlewared.lab.driver import Pair
 from middlewared.lab.faults import NODES
 from middlewared.lab.layout import LAN, PREFIX, VIP
-from tests.integration.conftest import holds_for
+from tests.integration.conftest import boot_both, holds_for
 
 pytestmark = pytest.mark.root
 
@@ -136,15 +136,6 @@ def move(pair: Pair, node: Node) -> None:
     pair.wait_until(f"{node} is active", lambda: is_active(pair, node), TAKEOVER_S)
     assert holders(pair, VIP) == node
     pair.wait_until("both are in sync", lambda: pair.is_whole(node), 8.0)
-
-
-def boot_both(pair: Pair) -> None:
-    """How often the term moved is counted within a boot, and too often holds it; the tests before moved it, too."""
-    for node in NODES:
-        pair.power_off(node)
-    for node in NODES:
-        pair.power_on(node)
-    pair.wait_until("A is whole", lambda: pair.is_whole("A"), 20.0)
 
 
 @pytest.mark.full

@@ -17,7 +17,16 @@ from middlewared.kernel.errors import MiddlewareError
 from middlewared.lab.driver import Pair
 from middlewared.lab.faults import NODES
 from middlewared.lab.watch import Watch
-from tests.integration.conftest import all_noted, domains, holds_for, leave_b_behind, quarantined, records, write_at_vip
+from tests.integration.conftest import (
+    all_noted,
+    boot_both,
+    domains,
+    holds_for,
+    leave_b_behind,
+    quarantined,
+    records,
+    write_at_vip,
+)
 
 pytestmark = pytest.mark.root
 
@@ -116,6 +125,7 @@ def test_a_frozen_active_is_relieved_and_is_standby_by_itself_when_it_thaws(pair
 
 
 def test_a_controller_without_its_lan_hands_over_at_once(pair: Pair) -> None:
+    boot_both(pair)
     with Watch(pair) as watch:
         watch.wait_for_owner("A")
         cut_ns = time.time_ns()
