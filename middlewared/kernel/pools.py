@@ -105,8 +105,9 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """An imported pool at this moment.
 
-    status: ONLINE, DEGRADED, FAULTED, UNAVAIL, or SUSPENDED: it has stopped, because its disks refuse. detail: what ZFS
-    says about it, "" where it says nothing. mounted: its own dataset is mounted where it should be.
+    status: ONLINE, DEGRADED, UNAVAIL, SUSPENDED: it has stopped, because its disks refuse, or FAULTED: writes to it
+    landed nowhere. detail: what ZFS says about it, "" where it says nothing. mounted: its own dataset is mounted where
+    it should be.
     """
 
     name: str

@@ -2,13 +2,14 @@
 
 Golden outputs stand in tests/shell/zfs/golden. It knows no exact sizes of pools (`-p`): they are as `zpool list` rounds
 them, to three digits. It has no state for a pool that has stopped because its disks refuse: the state says ONLINE, and
-the code of the message tells it (ZFS-8000-HC, -JQ).
+the code of the message tells it (ZFS-8000-HC, -JQ). Nor has it one for a pool whose last writes landed nowhere, while
+their fsync was answered: the count of write errors on the pool's own line tells it, until they are cleared.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -46,23 +47,29 @@ def pool_list(text: str) -> dict[str, tuple[Imported, tuple[int, int, int]]]:
 def health(text: str, pool: Imported, sizes: tuple[int, int, int], *, mounted: bool) -> Health:
     """`zpool status NAME`."""
     fields = _fields(text)
-    code = fields.get("see", "")
-    status = "SUSPENDED" if code.endswith(_SUSPENDED) else fields.get("state", "UNKNOWN")
+    tree = _lines(fields.get("config", ""))
     errors = re.match(r"\d+", fields.get("errors", ""))
     size, allocated, free = sizes
     return Health(
         name=pool.name,
         guid=pool.guid,
-        status=status,
+        status=_status(fields, tree),
         detail=fields.get("status", ""),
         size=size,
         allocated=allocated,
         free=free,
-        topology=_topology(_lines(fields.get("config", ""))),
+        topology=_topology(tree),
         scan=_scan(fields.get("scrub", "")),
         data_errors=int(errors[0]) if errors else 0,
         mounted=mounted,
     )
+
+
+def _status(fields: Mapping[str, str], tree: Sequence[_Line]) -> str:
+    if fields.get("see", "").endswith(_SUSPENDED):
+        return "SUSPENDED"
+    lost_writes = tree[0].words[3] if tree and len(tree[0].words) > 3 else "0"
+    return "FAULTED" if _count(lost_writes) else fields.get("state", "UNKNOWN")
 
 
 def found(text: str) -> list[Found]:

@@ -56,6 +56,12 @@ def test_a_pool_whose_disks_refuse_is_suspended_whatever_its_state_says() -> Non
     assert [leaf.write_errors for leaf in tank.topology.leaves()] == [33, 33, 37, 37]
 
 
+def test_a_pool_whose_writes_landed_nowhere_is_faulted_whatever_its_state_says() -> None:
+    tank = health("status_lost_writes")
+    assert (tank.status, tank.healthy, tank.data_errors) == ("FAULTED", False, 1)
+    assert [leaf.status for leaf in tank.topology.leaves()] == ["ONLINE", "ONLINE"]
+
+
 @pytest.mark.parametrize(
     ("name", "scan"),
     [
