@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.integration.conftest import Host, Lan, Watcher, holds_for, until
 pytestmark = pytest.mark.root
 
 VIP_2 = "198.51.100.10"
+SENDER = Path(__file__).parent.parent.parent / "bench" / "carp_sender.py"
 VIPS = (
     Vip(vhid=7, address=VIP, prefix=24, interface="eth0"),
     Vip(vhid=8, address=VIP_6, prefix=64, interface="eth0"),
@@ -192,16 +194,44 @@ def test_an_interface_without_any_ipv4_address_carries_an_ipv6_vip(lan: Lan, tmp
 
 
 @pytest.mark.full
+def test_f24_a_flood_of_frames_moves_nothing_and_hides_no_advert_of_the_peer(pair: Pair, lan: Lan) -> None:
+    flood = lan.client.start(sys.executable, str(SENDER), "eth0", "30000", "10000", "1")
+    since = changes(pair)
+    until(lambda: refused(pair.b) > 1000, 6, "B is flooded")
+    holds_for(lambda: hears_adverts(pair.b), 2.0, "B hears the adverts of A")
+    assert flood.wait(10) == 0
+    assert (states(pair.a), states(pair.b)) == ({"MASTER"}, {"BACKUP"})
+    assert changes(pair) == since
+
+
+def changes(pair: Pair) -> list[float]:
+    """When each group came into its state, on both."""
+    carps = (pair.a.fenced.carp, pair.b.fenced.carp)
+    return [vip.since for carp in carps if carp is not None for vip in carp.vips]
+
+
+def refused(controller: Controller) -> int:
+    carp = controller.fenced.carp
+    return sum(vip.rejected for vip in carp.vips) if carp else 0
+
+
+def hears_adverts(controller: Controller) -> bool:
+    # Thrice the dead time: this machine is shared, and carpd is not asked to be faster than it.
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - (heard(controller).advert_at or 0) < 0.9
+
+
+@pytest.mark.full
 def test_a_hundred_vips_are_taken_and_moved_within_a_second(lan: Lan, tmp_path: Path) -> None:
     vips = tuple(Vip(vhid=n, address=f"192.0.2.{100 + n}", prefix=24, interface="eth0") for n in range(1, 101))
     it = made(lan, tmp_path, msgspec.structs.replace(SETTINGS, vips=vips))
     try:
         it.begin()
         until(lambda: states(it.a) == {"MASTER"}, 3, "A has all")
+        start = time.monotonic()
         it.a.fenced.say(msgspec.structs.replace(STANDBY, term=5, resigned=True))
         it.b.fenced.say(owner(6))
-        moved = until(lambda: states(it.b) == {"MASTER"} and states(it.a) == {"BACKUP"}, 5, "all have moved")
-        assert moved < 2
+        until(lambda: states(it.b) == {"MASTER"} and states(it.a) == {"BACKUP"}, 5, "all have moved")
+        assert time.monotonic() - start < 1
         holds_for(lambda: states(it.b) == {"MASTER"}, 2, "and stay: renewals are in time")
         assert lan.b.ip("-o", "addr", "show").count("/32") == 100
     finally:
