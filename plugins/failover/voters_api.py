@@ -52,7 +52,8 @@ async def set_voters(call: Call, disks: list[str], options: SetOptions = SetOpti
     """Let these shared disks vote, 3 or 5, by serial.
 
     Until both controllers have taken the change up, the old ones vote as well; `failover.voters.query` shows it. To
-    name the old ones meanwhile takes the change back. Both controllers must be in sync and see each disk that is new.
+    name the old ones meanwhile takes the change back, while the other controller is heard. Both must be in sync and see
+    each disk that is new.
     """
     facts = call.controller.facts()
     now = tuple(disk.serial for disk in facts.shared_disks if disk.sets)
@@ -70,12 +71,22 @@ async def _check(call: Call, facts: ControllerFacts, disks: list[str], now: tupl
     if not facts.paired or not facts.shared_disks:
         raise CallFailed(errno.EINVAL, "There are no shared disks of two controllers here")
     undoes = facts.voters_changing and set(disks) == {d.serial for d in facts.shared_disks if 0 in d.sets}
+    number = call.state(voters.NOUN).number
     if undoes:
+        _check_not_ahead(facts, number)
         return
-    _check_pair(facts, call.state(voters.NOUN).number)
+    _check_pair(facts, number)
     answer = await call.controller.ask_peer("failover.voters.here", timeout_s=PEER_TIMEOUT_S)
     there = msgspec.convert(answer, list[SharedDisk])
     _check_new([disk for disk in disks if disk not in now], disks, facts, there, force=force)
+
+
+def _check_not_ahead(facts: ControllerFacts, number: int) -> None:
+    """Who has left the old ones behind must not be left alone with the new ones."""
+    if facts.peer_voting is None or facts.peer_voting > number:
+        raise CallFailed(
+            errno.EAGAIN, "A change is taken back only while the other controller is heard not to be ahead"
+        )
 
 
 def _check_pair(facts: ControllerFacts, number: int) -> None:
@@ -129,7 +140,7 @@ async def here(call: PeerCall) -> list[SharedDisk]:
 async def settle(call: DutyCall) -> None:
     """Let the new voters vote alone, once both controllers have taken up that both sets do."""
     state, facts = call.state(voters.NOUN), call.controller.facts()
-    if len(state.sets) != 2 or not facts.voting == facts.peer_voting == state.number:
+    if len(state.sets) != 2 or len(facts.in_sync) < 2 or not facts.voting == facts.peer_voting == state.number:
         return
     number = facts.term << 16
     await call.execute(voters.Settle(of=state.number, number=number), request_id=f"voters-settled-{state.number}")

@@ -139,6 +139,9 @@ async def test_a_change_takes_two_steps(world: World) -> None:
     world.facts(voting=4 << 16, peer_voting=0)
     await world.do_duty()
     assert len(world.state.sets) == 2, "the other has not"
+    world.facts(voting=4 << 16, peer_voting=4 << 16, in_sync=("A",))
+    await world.do_duty()
+    assert len(world.state.sets) == 2, "the other one's log would not say so"
     world.facts(voting=4 << 16, peer_voting=4 << 16)
     await world.do_duty()
     await world.do_duty()
@@ -173,9 +176,12 @@ async def test_a_change_waits_until_both_have_taken_up_the_one_before(world: Wor
     assert world.state.sets == (OLD, NEW)
 
 
-async def test_it_is_taken_back_whatever_the_other_controller_does(world: World) -> None:
+async def test_it_is_taken_back_while_the_other_controller_is_heard_not_to_be_ahead(world: World) -> None:
     await world.set(*NEW)
-    world.facts(shared_disks=CHANGING, in_sync=("A",), peer_connected=False, peer_voting=None)
+    for peer_voting in (None, world.state.number + 1):
+        world.facts(shared_disks=CHANGING, peer_voting=peer_voting)
+        assert (await world.set(*OLD))["errname"] == "EAGAIN"
+    world.facts(shared_disks=CHANGING, in_sync=("A",), peer_connected=False, peer_voting=0)
     world.engine.peer.clear()
     await world.set(*OLD)
     assert world.state.sets == (OLD,)
