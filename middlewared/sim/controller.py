@@ -8,9 +8,10 @@ from __future__ import annotations
 from middlewared.fenced.memory import Memory
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.facts import Node, other
+from middlewared.sim.carp import Deed, Kernel
 from middlewared.sim.disk import Platter
 from middlewared.sim.fenced_process import FencedProcess
-from middlewared.sim.processes import Middlewared, World
+from middlewared.sim.processes import TIMING, Middlewared, World
 from middlewared.sim.signs import Signs
 from middlewared.sim.timeline import Clock
 from middlewared.sim.zfs import Zfs
@@ -36,6 +37,7 @@ class Controller:
         self.fenced: FencedProcess | None = None
         self.signs: Signs | None = None
         self.zfs = Zfs(world.timeline, world.random, node, world.pool_disks, self._imported)
+        self.kernel = Kernel(world.timeline, self._address)
         self.clock: Clock
         self.boot_id = ""
 
@@ -64,6 +66,8 @@ class Controller:
             world.network.path("beat", self.node),
             world.network.path("advert", self.node),
             lambda: world.controllers[other(self.node)].signs,
+            TIMING,
+            self.kernel,
         )
         self.signs.run()
 
@@ -78,6 +82,7 @@ class Controller:
         self._end_middlewared(said=False)
         self._end_fenced()
         self.zfs.power_cut()
+        self.kernel = Kernel(self.world.timeline, self._address)
         self.platter.power_cut()
 
     def power_cycle(self) -> None:
@@ -90,6 +95,11 @@ class Controller:
     def _imported(self, guid: str) -> None:
         self.world.trace.add(self.node, "imported", guid=guid)
         self.world.watch.imported(self.node, guid)
+
+    def _address(self, deed: Deed) -> None:
+        if deed in ("take", "drop", "renew too late"):
+            self.world.trace.add(self.node, f"address-{deed.replace(' ', '-')}")
+        self.world.watch.address(self.node, deed)
 
     def end(self, why: str) -> None:
         """It ends itself, and boots again."""

@@ -37,6 +37,7 @@ from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication import Replica
 from middlewared.sim import noun
+from middlewared.sim.carp import Deed
 from middlewared.sim.disk import Platter, SimLog, SimState, open_state, rebuild
 from middlewared.sim.hub import FenceClient
 from middlewared.sim.loop import Loop, MortalClock, Thread
@@ -81,6 +82,8 @@ class Watch(Protocol):
     def applied(self, node: Node, at: Position) -> None: ...
 
     def granted(self, node: Node, term: int) -> None: ...
+
+    def address(self, node: Node, deed: Deed) -> None: ...
 
     def halted(self, node: Node, why: str) -> None: ...
 

@@ -1,7 +1,7 @@
-"""Signs of life between the controllers: what carpd says and hears, without its frames.
+"""One controller's carpd: heartbeats as words, and the virtual address by the production machine (carp.py).
 
-A heartbeat each HEARTBEAT_S over the interlink, and adverts over the LAN while fenced says that this controller owns.
-The rules of CARP and of heartbeats have tests of their own; here only what fenced learns from them is of interest.
+A heartbeat each HEARTBEAT_S over the interlink; adverts over the LAN, in real CARP frames, as the machine sends them.
+The rules of heartbeats have tests of their own; here only what fenced learns from them is of interest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from middlewared.config import Timing
 from middlewared.protocol import hub
+from middlewared.sim.carp import Carp, Kernel
 from middlewared.sim.hub import RETRY_S, Client, HubServer
 from middlewared.sim.network import Path
 from middlewared.sim.timeline import Clock, Timeline
@@ -30,6 +32,8 @@ class Signs:
         beats: Path,
         adverts: Path,
         peer: Callable[[], Signs | None],
+        timing: Timing,
+        kernel: Kernel,
     ) -> None:
         self._timeline = timeline
         self._clock = clock
@@ -43,6 +47,7 @@ class Signs:
         self._client: Client | None = None
         self._server: HubServer | None = None
         self._standing: hub.Standing | None = None
+        self._carp = Carp(timing, clock, kernel, self._advertise, self._ask_anew)
         self._heard = hub.Heard(
             since=clock.boottime(),
             interlink_at=None,
@@ -63,6 +68,7 @@ class Signs:
             return
         if self._client is None:
             self._connect()
+        self._carp.tick()
         self._speak()
         self._report()
 
@@ -71,9 +77,10 @@ class Signs:
             self._heard = msgspec.structs.replace(self._heard, interlink_at=self._clock.boottime(), peer=word)
             self._report()
 
-    def hear_advert(self) -> None:
+    def hear_advert(self, data: bytes, source: str) -> None:
         if not (self.dead or self.frozen):
-            self._heard = msgspec.structs.replace(self._heard, advert_at=self._clock.boottime())
+            self._carp.heard(data, source)
+            self._heard = msgspec.structs.replace(self._heard, advert_at=self._carp.heard_at)
 
     def leave(self) -> None:
         self.dead = True
@@ -85,12 +92,22 @@ class Signs:
         client = Client("carpd", self._take, self._lost)
         if server is not None and server.connect(client, hub.Hello(who="carpd", pid=2)):
             self._client, self._server = client, server
+            self._carp.connected()
 
     def _take(self, message: hub.FromFenced) -> None:
-        if isinstance(message, hub.Standing):
+        if isinstance(message, hub.Standing) and not (self.dead or self.frozen):
             self._standing = message
+            self._carp.said(message)
+
+    def _ask_anew(self) -> None:
+        """After a stall: whatever comes on a new connection was said after it."""
+        self._standing = None
+        if self._client is not None and self._server is not None:
+            self._server.leave(self._client)
+            self._client = self._server = None
 
     def _lost(self) -> None:
+        self._carp.lost()
         self._client = self._server = None
         self._timeline.after(RETRY_S, self._forget)
 
@@ -118,8 +135,11 @@ class Signs:
             voting=standing.voting if standing is not None else 0,
         )
         self._beats.carry(self._timeline, lambda: peer.hear_beat(word))
-        if owner and standing is not None and standing.serves:
-            self._adverts.carry(self._timeline, peer.hear_advert)
+
+    def _advertise(self, data: bytes) -> None:
+        peer = self._peer()
+        if peer is not None:
+            self._adverts.carry(self._timeline, lambda: peer.hear_advert(data, self._boot_id))
 
     def _report(self) -> None:
         if self.carrier != self._heard.carrier:

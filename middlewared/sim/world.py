@@ -16,12 +16,13 @@ import msgspec
 from middlewared.engine.context import Committed
 from middlewared.kernel.errors import Refused
 from middlewared.kernel.event import START, Position, Record, Stamp, seal
-from middlewared.kernel.facts import Node, PoolName
+from middlewared.kernel.facts import Node, PoolName, Vip
 from middlewared.kernel.pools import Layout, Vdev
 from middlewared.kernel.tenure import TermBegan
 from middlewared.protocol import hub
 from middlewared.protocol.replication_owner import Owner, Phase
 from middlewared.sim import checkers
+from middlewared.sim.carp import ADDRESS, VHID, Deed
 from middlewared.sim.checkers.checker import FIRST_TERM
 from middlewared.sim.clients import Answer, Client, Operation
 from middlewared.sim.controller import Controller
@@ -31,6 +32,7 @@ from middlewared.sim.loop import Loop, quiet
 from middlewared.sim.network import Network, Path
 from middlewared.sim.noun import WasPut
 from middlewared.sim.pools import PoolDisks
+from middlewared.sim.processes import TIMING
 from middlewared.sim.swarm import Swarm
 from middlewared.sim.timeline import Timeline
 from middlewared.sim.trace import Trace
@@ -86,7 +88,7 @@ class World:
             default_node="A",
             timeout_s=1.0,
             single_term=FIRST_TERM,
-            vips=(),
+            vips=(Vip(vhid=VHID, address=ADDRESS, prefix=24, interface="eth0"),),
         )
         self._lay_out_pools(Random(f"{seed} pools"))  # noqa: S311
         self.forced = False
@@ -212,6 +214,9 @@ class World:
         for pool in self.pools:
             if self.importers(pool.guid) != {owners[0]}:
                 return f"{owners[0]} owns, and {pool.name} is imported by {sorted(self.importers(pool.guid))}"
+        answering = [node for node in NODES if self.answers(node)]
+        if answering != owners:
+            return f"{owners[0]} owns, and the address is answered by {answering}"
         waiting = [str(client.operations[-1]) for client in self.clients if client.waits]
         return f"{waiting} wait for an answer" if waiting else ""
 
@@ -246,6 +251,11 @@ class World:
     def states(self, node: Node) -> Mapping[str, Any] | None:
         middlewared = self.controllers[node].middlewared
         return middlewared.state.states if middlewared is not None else None
+
+    both_may_answer_s = 2 * TIMING.lease_s + TIMING.renew_s
+
+    def answers(self, node: Node) -> bool:
+        return self.controllers[node].kernel.answers
 
     def importers(self, guid: str) -> set[Node]:
         hosts = self.pool_disks.importers.get(guid, set())
@@ -311,6 +321,10 @@ class World:
     def applied(self, node: Node, at: Position) -> None:
         for checker in self.checkers:
             checker.applied(node, at)
+
+    def address(self, node: Node, deed: Deed) -> None:
+        for checker in self.checkers:
+            checker.address(node, deed, self.timeline.now)
 
     def imported(self, node: Node, guid: str) -> None:
         for checker in self.checkers:

@@ -1,5 +1,6 @@
 """What must hold in every simulated world, one promise a file (the invariants I1 to I9 of the design)."""
 
+from middlewared.sim.checkers.addresses import OneAddress
 from middlewared.sim.checkers.checker import Checker
 from middlewared.sim.checkers.durable import AnsweredIsKept
 from middlewared.sim.checkers.importers import OneImporter
@@ -15,6 +16,7 @@ from middlewared.sim.checkers.writers import OneWriter
 ALL: tuple[type[Checker], ...] = (
     OneWriter,
     OneImporter,
+    OneAddress,
     AnsweredIsKept,
     LogsAgree,
     StatesEqual,

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node
+from middlewared.sim.carp import Deed
 from middlewared.sim.clients import Answer, Operation
 from middlewared.sim.disk import Platter
 from middlewared.sim.voter import Disk
@@ -42,6 +43,13 @@ class Scene(Protocol):
         """The shared disks that the controller reaches."""
         ...
 
+    both_may_answer_s: float
+    """For how long two may answer for the address: a lease of the term, and one of the address."""
+
+    def answers(self, node: Node) -> bool:
+        """Whether the kernel of `node` answers for the address."""
+        ...
+
     def states(self, node: Node) -> Mapping[str, Any] | None:
         """The committed state of a node; None while it does not run."""
         ...
@@ -70,6 +78,9 @@ class Checker:
 
     def applied(self, node: Node, at: Position) -> None:
         """Everything up to `at` is visible on `node`."""
+
+    def address(self, node: Node, deed: Deed, at_s: float) -> None:
+        """What `node` did with its virtual address, at this virtual time."""
 
     def imported(self, node: Node, guid: str) -> None:
         """`node` has just imported this pool."""
