@@ -45,6 +45,8 @@ EXAMINE_S = 5.0
 IMPORT_AGAIN_S = 60.0
 RETRY_S = 5.0
 """After a handover that was taken back."""
+SAME_NS = 5 * 10**9
+"""Within that time two gains are one, told by two processes."""
 GIVE_UP_S = 2.0
 """fenced answers within a few milliseconds."""
 
@@ -105,6 +107,7 @@ class Succession:
         self._peer_says = ""
         self._wish: Wish | None = None
         self._not_before = 0.0
+        self._noted_gain: float | None = None
         self._missing_from = 0.0
 
     # --- what fenced says ---
@@ -199,6 +202,7 @@ class Succession:
         if not standing.serves or await self._lacks_a_pool():
             await self._promote(standing)
             return True
+        self._note_gain(standing)
         wish = self._wish
         if wish is not None:
             await self._hand_over(standing, wish.why)
@@ -207,6 +211,19 @@ class Succession:
             await self._hand_over(standing, standing.leaving)
             return True
         return False
+
+    def _note_gain(self, standing: hub.Standing) -> None:
+        """A term that was gained where no pool was to be imported: there was no plan, and it is told all the same."""
+        decided_at = standing.decided_at
+        if decided_at is None or decided_at == self._noted_gain:
+            return
+        self._noted_gain = decided_at
+        at_ns = self._clock.wall_ns() - round((self._clock.boottime() - decided_at) * 1e9)
+        if any(kept.plan == PROMOTION.name and abs(kept.at_ns - at_ns) < SAME_NS for kept in self._kept.all()[-2:]):
+            return  # by the process before this one
+        gained = _begun(self._node, PROMOTION, standing, standing.why, at_ns)
+        ms = sum(step.ms for step in gained.steps)
+        self._kept.begin(msgspec.structs.replace(gained, outcome=Phase.DONE.value, ms=ms))
 
     async def _lacks_a_pool(self) -> bool:
         """Looked at when this process begins, and from time to time."""
@@ -246,18 +263,8 @@ class Succession:
         self._wish = None
 
     async def _carry_out(self, plan: Plan, deeds: Deeds, standing: hub.Standing, cause: str) -> Run:
-        self._transition = Transition(
-            node=self._node,
-            plan=plan.name,
-            at_ns=self._clock.wall_ns(),
-            term=standing.term,
-            rule=standing.rule,
-            cause=cause,
-            outcome=RUNNING,
-            why="",
-            ms=0.0,
-            steps=_before(standing) if plan is PROMOTION else (),
-        )
+        self._noted_gain = standing.decided_at
+        self._transition = _begun(self._node, plan, standing, cause, self._clock.wall_ns())
         self._before = self._transition.steps
         self._kept.begin(self._transition)
         return await self._steps.run(plan, deeds)
@@ -322,6 +329,21 @@ class Succession:
         self._kept.go_on(self._transition)
         if self._wish is not None:
             self._wish.told(self._transition)
+
+
+def _begun(node: Node, plan: Plan, standing: hub.Standing, cause: str, at_ns: int) -> Transition:
+    return Transition(
+        node=node,
+        plan=plan.name,
+        at_ns=at_ns,
+        term=standing.term,
+        rule=standing.rule,
+        cause=cause,
+        outcome=RUNNING,
+        why="",
+        ms=0.0,
+        steps=_before(standing) if plan is PROMOTION else (),
+    )
 
 
 def _before(standing: hub.Standing) -> tuple[StepTook, ...]:

@@ -378,6 +378,19 @@ class TestHistory:
         found = last(world.a).steps[:2]
         assert [(step.name, round(step.ms)) for step in found] == [("notice", 300), ("claim", 100)]
 
+    async def test_a_term_that_was_gained_without_pools_is_told_once(self, world: World, tmp_path: Path) -> None:
+        world.a.say(role="OWNER", term=2, serves=True, since=10.0, decided_at=9.9, last_sign_at=9.6)
+        await until(lambda: bool(world.a.kept.all()))
+        found = last(world.a)
+        assert (found.plan, found.outcome, steps(found)) == ("promotion", "done", ["notice", "claim"])
+        again = Side("A", world.disks, tmp_path)
+        again.peer = world.b
+        task = asyncio.create_task(again.succession.run())
+        again.say(role="OWNER", term=3, serves=True, since=10.0, decided_at=9.9, last_sign_at=9.6)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        assert len(again.kept.all()) == 1
+
     async def test_a_file_that_cannot_be_read_is_an_empty_history(self, tmp_path: Path) -> None:
         (tmp_path / "x.jsonl").write_bytes(b"{not json")
         assert Transitions(tmp_path / "x.jsonl").all() == ()
