@@ -47,6 +47,7 @@ class CarpGroup:
         self._journal = journal
         self._sightings = sightings
         self._condition: Condition | None = None
+        self._told: hub.CarpState | None = None
         self._fault = ""
         self._source = ""
 
@@ -60,6 +61,7 @@ class CarpGroup:
 
     def receive(self, message: Message, now: float) -> bool:
         """Hand the machine a message and obey. True when fenced must be asked anew (the machine noticed a stall)."""
+        self._told = None
         actions = self.machine.receive(message, now)
         if not actions:
             return False
@@ -85,9 +87,12 @@ class CarpGroup:
         self._try(self._interface.remove)
 
     def status(self) -> hub.CarpState:
-        state = self.machine.status()
-        why = f"{state.why}; {self._fault}" if self._fault else state.why
-        return msgspec.structs.replace(state, interface=self.vip.interface, why=why)
+        """Made anew only after something was received: there may be many groups, and each turn asks all of them."""
+        if self._told is None:
+            state = self.machine.status()
+            why = f"{state.why}; {self._fault}" if self._fault else state.why
+            self._told = msgspec.structs.replace(state, interface=self.vip.interface, why=why)
+        return self._told
 
     def _perform(self, action: Action, now: float) -> None:
         match action:
@@ -118,6 +123,7 @@ class CarpGroup:
         return self._source
 
     def _try(self, deed: Callable[[], None]) -> None:
+        self._told = None
         try:
             deed()
         except PortFailed as e:

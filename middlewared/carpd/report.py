@@ -78,7 +78,8 @@ class Reports:
         if (regular or self._heard != self._told_heard) and self._send(self._heard):
             self._told_heard = self._heard
         carp = hub.Carp(vips=vips, scheduling=self._scheduling, sightings=sightings)
-        if (regular or _shape(carp) != _shape(self._told_carp)) and carp != self._told_carp and self._send(carp):
+        # Equal ones are mostly the same objects, which is found out at once, however many there are.
+        if carp != self._told_carp and (regular or _shape(carp) != _shape(self._told_carp)) and self._send(carp):
             self._told_carp = carp
 
     def _look(self, now: float, links: Carriers, peer: Peer, advert_at: float | None) -> hub.Heard:
