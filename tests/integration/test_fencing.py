@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from middlewared.kernel.facts import Node
 from middlewared.lab.driver import Pair
+from middlewared.lab.programs import pools_possible
+from tests.integration.test_pools import TANK, ask, job
 
 pytestmark = pytest.mark.root
 
@@ -79,3 +82,48 @@ def test_an_owner_whose_disk_cannot_be_taken_loses_its_power_and_is_standby_afte
     pair.wait_until("the pair is whole", lambda: pair.is_whole("B"), BOOT_S)
     status: Any = pair.call("A", "failover.status")
     assert status == "BACKUP"
+
+
+@pytest.fixture
+def with_tank(pair: Pair) -> Iterator[Pair]:
+    """A has a pool; in the end it is gone, whoever has it then."""
+    if not pools_possible():
+        assert os.environ.get("CI") != "true", "needs zfs-fuse"
+        pytest.skip("needs zfs-fuse")
+    job(pair, "pool.create", TANK)
+    yield pair
+    owner: Node = "A" if pair.role("A") == "MASTER" else "B"
+    pair.call(owner, "failover.update", {"disabled": True})
+    for pool in ask(pair, owner, "pool.query"):
+        job(pair, "pool.export", pool["id"], {"destroy": True})
+    pair.call(owner, "failover.update", {"disabled": False})
+
+
+@pytest.mark.full
+def test_an_owner_with_a_pool_that_is_cut_off_from_everything_is_relieved_and_ends_itself_when_it_sees_it(
+    with_tank: Pair,
+) -> None:
+    """F18: silent on every channel, and alive."""
+    pair = with_tank
+    write(pair, "A", "before")
+    alive = pair.root_pid("A")
+    pair.cut("lan:A", "interlink", "shelf:A")
+    pair.wait_until("B is active", lambda: pair.role("B") == "MASTER", TAKEOVER_S)
+    pair.wait_until("B has the pool", lambda: [p["status"] for p in ask(pair, "B", "pool.query")] == ["ONLINE"], 5.0)
+    assert pair.run("B", "cat", "/mnt/tank/before") == "before\n"
+    write(pair, "B", "after")
+    assert pair.root_pid("A") == alive, "it does not know"
+    pair.heal("lan:A", "interlink", "shelf:A")
+    pair.wait_until("A ends itself", lambda: pair.root_pid("A") != alive, 5.0)
+    pair.wait_until("the pair is whole", lambda: pair.is_whole("B"), BOOT_S)
+    (alert,) = (alert for alert in ask(pair, "A", "alert.list") if alert["klass"] == "ControllerEnded")
+    assert "1 pools are imported here, and B owns" in alert["formatted"]
+    (tank,) = ask(pair, "B", "pool.query")
+    job(pair, "pool.scrub", tank["id"])
+    assert "errors: No known data errors" in pair.run("B", "zpool", "status", "tank")
+    assert pair.run("B", "cat", "/mnt/tank/after") == "after\n"
+
+
+def write(pair: Pair, node: Node, name: str) -> None:
+    """A file on the pool, fsynced: sync(2) says nothing to a file system in user space."""
+    pair.run(node, "sh", "-c", f"echo {name} | dd of=/mnt/tank/{name} conv=fsync status=none")
