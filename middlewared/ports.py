@@ -267,7 +267,9 @@ class PoolStore(Protocol):
         ...
 
     async def import_pool(self, guid: str, *, force: bool = False) -> None:
-        """Import a pool and mount it below /mnt, and see that it is. force: also one that nobody exported.
+        """Import a pool and mount it below /mnt, and see that it is; else it is exported again.
+
+        force: also one that nobody exported.
 
         Never force unless whoever had it cannot write the disks any more: ZFS tells a dead owner from none by nothing,
         and both would go on to write it, until a scrub finds it destroyed.

@@ -191,7 +191,7 @@ class MemoryPools:
                 id=id_,
                 used=0,
                 available=DISK_BYTES,
-                mountpoint=f"{MOUNTS}/{id_}",
+                mountpoint=MOUNTS + properties.get("mountpoint", f"/{id_}"),
                 mounted=True,
                 properties={"type": Property(value="filesystem", source="NONE")}
                 | {name: Property(value=value, source="LOCAL") for name, value in properties.items()},

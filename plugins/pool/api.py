@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from middlewared.kernel.errors import CallFailed, MiddlewareError, OutcomeUnknown, PortFailed, Refused
-from middlewared.kernel.pools import Found, Health, Imported, Scan
+from middlewared.kernel.pools import MOUNTS, Found, Health, Imported, Scan
 from middlewared.plugin import Call, JobCall, job, query
 from middlewared.plugin.filters import Filters, Options, pick
 from middlewared.ports import PoolStore
@@ -95,6 +95,7 @@ async def import_pool(call: JobCall, pool_import: ImportRequest) -> entry.Entry:
         found = _importable(call, await store.found(), pool_import)
         call.progress(20, f"Importing {found.name}")
         await store.import_pool(found.guid, force=found.foreign)
+        await _mount_by_name(store, found.name)
         name, serials = found.name, await _serials(call, await store.health(found.name))
     call.progress(80, "Telling the other controller")
     await _add(call, pool.Add(name=name, guid=pool_import.guid, disks=serials))
@@ -111,7 +112,10 @@ async def export(call: JobCall, id: int, options: ExportOptions = ExportOptions(
     if not call.again:
         await _check_not_last(call, one)
         store = store_of(call)
-        if any(here.guid == one.guid for here in await store.imported()):
+        imported = any(here.guid == one.guid for here in await store.imported())
+        if options.destroy and not imported:
+            raise CallFailed(errno.EINVAL, f"{one.name} is not imported, so it cannot be destroyed")
+        if imported:
             call.progress(10, f"{'Destroying' if options.destroy else 'Exporting'} {one.name}")
             if options.destroy:
                 await store.destroy(one.name)
@@ -226,6 +230,13 @@ def _importable(call: Call, found: Sequence[Found], request: ImportRequest) -> F
         who = one.last_used_by or "another system"
         raise Refused(("force", f"{who} had pool {one.name} and did not export it; it may still write there"))
     return one
+
+
+async def _mount_by_name(store: PoolStore, name: str) -> None:
+    """A pool that comes from elsewhere may say that it is mounted in another place."""
+    own = next(dataset for dataset in await store.datasets(name) if dataset.id == name)
+    if own.mountpoint != f"{MOUNTS}/{name}":
+        await store.set_dataset(name, {"mountpoint": None})
 
 
 async def _check_not_last(call: Call, one: pool.Pool) -> None:

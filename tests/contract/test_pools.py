@@ -172,6 +172,19 @@ async def test_datasets_follow_their_pool_to_the_other_controller(rig: PoolRig) 
     ]
 
 
+async def test_a_pool_that_wants_to_be_mounted_elsewhere_is_mounted_below_mnt_all_the_same(rig: PoolRig) -> None:
+    a, b = rig.store("A"), rig.store("B")
+    guid = await a.create("tank", mirror(rig))
+    await a.set_dataset("tank", {"mountpoint": "/srv"})
+    await a.export_pool("tank")
+    await b.import_pool(guid)
+    (tank,) = await b.datasets("tank")
+    assert (tank.mounted, str(tank.mountpoint)[:5]) == (True, "/mnt/")
+    await b.set_dataset("tank", {"mountpoint": None})
+    (tank,) = await b.datasets("tank")
+    assert (tank.mounted, tank.mountpoint) == (True, "/mnt/tank")
+
+
 @pytest.mark.parametrize(("id_", "why"), [("tank/docs", "exists"), ("tank/no/parent", "parent does not exist")])
 async def test_a_dataset_that_cannot_be_made_says_why(rig: PoolRig, id_: str, why: str) -> None:
     store = rig.store("A")

@@ -239,6 +239,24 @@ async def test_a_pool_that_is_not_imported_is_given_up_all_the_same(world: World
     assert await world.call("pool.query") == []
 
 
+async def test_a_pool_that_is_not_imported_cannot_be_destroyed(world: World) -> None:
+    await world.call("failover.update", {"disabled": True})
+    await world.call("pool.create", MIRROR)
+    world.zfs.lose_power()
+    assert (await world.call("pool.export", 1, {"destroy": True}))["errname"] == "EINVAL"
+    assert len(world.engine.state(pool.NOUN).pools) == 1
+
+
+async def test_a_pool_from_elsewhere_is_mounted_by_its_name(world: World) -> None:
+    guid = await stranger(world)
+    elsewhere = MemoryPools(world.shared, "elsewhere")
+    await elsewhere.import_pool(guid)
+    await elsewhere.set_dataset("tank", {"mountpoint": "/srv"})
+    await elsewhere.export_pool("tank")
+    await world.call("pool.import_pool", {"guid": guid})
+    assert [one["mountpoint"] for one in await world.call("pool.dataset.query")] == ["/mnt/tank"]
+
+
 async def test_a_scrub_says_what_it_came_to(world: World) -> None:
     await world.call("pool.create", MIRROR)
     told = await world.call("pool.scrub", 1)

@@ -5,7 +5,9 @@ Its traps, and what is done about each:
 - The kernel keeps pages of a block device for as long as somebody has it open. What this controller read of a disk
   before the other one wrote it is shown again, and an exported pool still seems to be in use: the pages are dropped.
 - It has no `import -N`: an import mounts everything, and says nothing where that failed. So every import looks whether
-  the pool's own dataset is mounted.
+  the pool's own dataset is mounted, and where it is not, gives the pool back.
+- Where a dataset is mounted stands in the pool, and a pool of somebody else's may say /etc. So each pool has MOUNTS as
+  its root (-R), below which it says what it likes.
 - An export that fails halfway may have unmounted something, and one that hangs is not over when its command is killed.
   So an export is proven: the pool is not there any more, and nothing of it is mounted.
 - It lets go of a file system a moment after it is unmounted, and says "busy" until then: what is refused with that word
@@ -18,6 +20,7 @@ Not handled: volumes, which have no device nodes here; datasets with a legacy mo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +36,7 @@ ASK_S = 10.0
 CHANGE_S = 60.0
 BUSY_S = 1.0
 _AGAIN_S = 0.05
+_AS_OURS = ("-o", "cachefile=none", "-R", MOUNTS)
 LOOK_S = 0.5
 
 
@@ -62,13 +66,15 @@ class ZfsFuse:
     async def import_pool(self, guid: str, *, force: bool = False) -> None:
         purpose = f"import pool {guid}"
         await self._drop_pages(purpose)
-        argv = ["zpool", "import", *(["-f"] if force else []), "-o", "cachefile=none", "-d", self._search, guid]
+        argv = ["zpool", "import", *(["-f"] if force else []), *_AS_OURS, "-d", self._search, guid]
         await self._run(purpose, *argv, timeout_s=CHANGE_S)
         name = next((pool.name for pool in await self.imported() if pool.guid == guid), None)
         if name is None:
             raise PortFailed(purpose, "it was imported, and is not there")
         if self._mounts().get(name) is None:
-            raise PortFailed(purpose, f"{name} is imported, and its dataset is not mounted")
+            with contextlib.suppress(PortFailed):
+                await self.export_pool(name)
+            raise PortFailed(purpose, f"the dataset of {name} cannot be mounted")
 
     async def export_pool(self, name: str, *, force: bool = False) -> None:
         purpose = f"export pool {name}"
@@ -80,7 +86,7 @@ class ZfsFuse:
 
     async def create(self, name: str, layout: Layout, *, force: bool = False) -> str:
         purpose = f"create pool {name}"
-        argv = ["zpool", "create", *(["-f"] if force else []), "-o", "cachefile=none", "-m", f"{MOUNTS}/{name}", name]
+        argv = ["zpool", "create", *(["-f"] if force else []), *_AS_OURS, "-m", f"/{name}", name]
         await self._run(purpose, *argv, *_words(layout), timeout_s=CHANGE_S)
         return (await self._pool(name))[0].guid
 
@@ -116,8 +122,14 @@ class ZfsFuse:
 
     async def set_dataset(self, id: str, properties: Mapping[str, str | None]) -> None:  # noqa: A002
         for name, value in properties.items():
+            purpose = f"change {name} of dataset {id}"
             words = ("inherit", name) if value is None else ("set", f"{name}={value}")
-            await self._run(f"change {name} of dataset {id}", "zfs", *words, id, timeout_s=CHANGE_S)
+            try:
+                await self._run(purpose, "zfs", *words, id, timeout_s=CHANGE_S)
+            except Failed as e:
+                if "unable to remount" not in e.output:
+                    raise
+                await self._change(purpose, "zfs", "mount", "-a")
 
     async def destroy_dataset(self, id: str, *, recursive: bool = False) -> None:  # noqa: A002
         options = ["-r"] if recursive else []
