@@ -149,7 +149,7 @@ class Layout:
 
     def forget(self) -> None:
         """Remove the databases, the disks and the password, so that the next lab here is a new pair."""
-        for name in ("A", "B", "client", "shelf"):
+        for name in ("A", "B", "bmc", "client", "shelf"):
             shutil.rmtree(self.dir / name, ignore_errors=True)
         self.memory.unlink(missing_ok=True)
 

@@ -61,3 +61,10 @@ def test_a_file_where_the_directory_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "lab").write_text("")
     with pytest.raises(PortFailed, match=str(tmp_path / "lab")):
         Layout(tmp_path / "lab").prepare()
+
+
+def test_what_is_prepared_is_forgotten_whole(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "lab")
+    layout.prepare()
+    layout.forget()
+    assert list(layout.dir.iterdir()) == []
