@@ -204,6 +204,62 @@ MUTANTS: tuple[Mutant, ...] = (
         "        applied = ",
         "a write is answered as done when its record is set aside",
     ),
+    Mutant(
+        "renewal-after-expiry",
+        "middlewared/sim/processes.py",
+        "    stall_s=0.75,\n",
+        "    stall_s=30.0,\n",
+        "who stood still for longer than the lease renews it, and makes the address anew: no boot file may say so",
+    ),
+    Mutant(
+        "pools-never-told",
+        "middlewared/engine/told_pools.py",
+        "self._tell(sorted({*(pool.guid for pool in here), *self._may_be_here}))",
+        "self._tell([])",
+        "fenced does not know that this controller has pools",
+    ),
+    Mutant(
+        "vip-kept-on-revoke",
+        "middlewared/protocol/warrant.py",
+        "if standing.role in _GRANTS and standing.serves:",
+        "if standing.role in _GRANTS or isinstance(self.last, Grant):",
+        "who stands by goes on holding the address",
+    ),
+    Mutant(
+        "serve-before-import",
+        "middlewared/fenced/serving.py",
+        "self.serves = not self.pools.imported and (settings is None or not settings.pools)",
+        "self.serves = True",
+        "clients are let in before the pools are there",
+    ),
+    Mutant(
+        "preempted-and-lives-on",
+        "middlewared/fenced/serving.py",
+        "if owns or not self.pools.imported or peer_took is None:",
+        "if True:",
+        "a controller whose term was taken keeps its pools",
+    ),
+    Mutant(
+        "resigns-with-a-pool",
+        "middlewared/fenced/fenced.py",
+        "if facts.serving.pools.imported:",
+        "if False:",
+        "the disks are freed while a pool is imported here",
+    ),
+    Mutant(
+        "pools-told-too-late",
+        "middlewared/engine/told_pools.py",
+        "        self._may_be_here.append(guid)\n        await self.look()\n",
+        "        self._may_be_here.append(guid)\n",
+        "fenced does not know of a pool while it is being imported",
+    ),
+    Mutant(
+        "deposed-goes-on",
+        "middlewared/protocol/failover_conditions.py",
+        '        return f"{s.peer} holds a majority of the disks"\n',
+        "        return None\n",
+        "an owner whose disks are the other one's goes on until it hears of it otherwise",
+    ),
 )
 
 QUICK = ("own-disk-is-enough", "clear-the-tail", "decide-a-retry-again", "pair-too-early", "open-although-behind")
