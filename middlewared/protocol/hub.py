@@ -281,6 +281,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     peer_voting: int | None = None
 
     @property
+    def peer_heard(self) -> bool:
+        """Whether the peer's heartbeats came in when this was said; it is said anew when that changes."""
+        return self.peer_voting is not None
+
+    @property
     def fenced(self) -> bool:
         """Whether a pool may be imported by force."""
         return self.fencing is not None and self.fencing.fenced

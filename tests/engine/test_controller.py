@@ -186,6 +186,11 @@ async def test_disks_and_signs_of_the_peer_are_as_fenced_saw_them(tmp_path: Path
         assert 5 <= facts.since_s < 6
         world.tenure.heard(msgspec.structs.replace(said, peer_interlink_at=now, peer_advert_at=None))
         assert world.this.facts().peer_heard
+        heard = msgspec.structs.replace(said, peer_interlink_at=now - 1, said_at=now, peer_voting=0)
+        world.tenure.heard(heard)
+        assert world.this.facts().peer_heard
+        world.tenure.heard(msgspec.structs.replace(heard, peer_voting=None))
+        assert not world.this.facts().peer_heard
 
 
 async def test_effects_are_told_with_what_keeps_them(pair: Pair) -> None:

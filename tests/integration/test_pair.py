@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from middlewared.kernel.facts import Node
 from middlewared.lab.driver import Pair
 from middlewared.lab.layout import VIP
 from middlewared.lab.watch import Watch
-from tests.integration.conftest import ask_raw, holds_for, records, write_at_vip
+from tests.integration.conftest import ask_raw, holds_for, records, until, write_at_vip
 
 pytestmark = pytest.mark.root
 
@@ -68,6 +69,37 @@ def test_a_login_at_the_standby_is_redirected_to_the_active_controller(pair: Pai
 def test_the_standby_says_that_it_could_take_over(pair: Pair) -> None:
     assert [pair.call(node, "failover.disabled.reasons") for node in ("A", "B")] == [[], []]
     assert [pair.call(node, "failover.status") for node in ("A", "B")] == ["MASTER", "BACKUP"]
+
+
+def test_within_a_second_both_say_that_the_interlink_is_cut_and_that_it_carries_again(pair: Pair) -> None:
+    cut = {"NO_CARRIER_ON_HEARTBEAT", "NO_PONG"}
+    pair.cut("interlink")
+    assert until(lambda: cut <= codes(pair, "A") and cut <= codes(pair, "B"), 3, "both say it") < 1.0
+    (silent,) = [reason for reason in details(pair, "A") if reason["code"] == "NO_PONG"]
+    assert silent["node"] == "B" and silent["since"]["$date"] > 0
+    pair.heal("interlink")
+    assert until(lambda: not cut & (codes(pair, "A") | codes(pair, "B")), 3, "neither says it") < 1.0
+    pair.wait_until("both in sync", lambda: pair.is_whole("A"), within_s=5)
+
+
+def codes(pair: Pair, node: Node) -> set[str]:
+    return set(msgspec.convert(pair.call(node, "failover.disabled.reasons"), list[str]))
+
+
+def details(pair: Pair, node: Node) -> list[dict[str, Any]]:
+    return msgspec.convert(pair.call(node, "failover.disabled.details"), list[dict[str, Any]])
+
+
+def test_both_say_by_which_rule_they_are_what_they_are_and_what_a_fault_would_do(pair: Pair) -> None:
+    explained = [msgspec.convert(pair.call(node, "failover.explain"), dict[str, Any]) for node in ("A", "B")]
+    assert [(one["rule"], one["verdict"]) for one in explained] == [("OWNS", "OWN"), ("PEER_OWNS", "STAND_BY")]
+    assert all(one["inputs_age_s"] < 1.0 for one in explained)
+    asked: tuple[tuple[Node, str, Node], ...]
+    asked = (("A", "i_die", "B"), ("B", "peer_dies", "B"), ("A", "peer_dies", "A"), ("B", "interlink", "A"))
+    for node, fault, after in asked:
+        forecast = msgspec.convert(pair.call(node, "failover.dry_run", fault), dict[str, Any])
+        assert (forecast["peer_known"], forecast["after"]) == (True, after), forecast
+    assert pair.role("A") == "MASTER"
 
 
 def test_a_cut_interlink_moves_nothing_and_writes_go_on_at_level_single(pair: Pair) -> None:
