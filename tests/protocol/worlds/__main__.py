@@ -7,8 +7,9 @@ import sys
 import time
 
 from middlewared.protocol.failover import RULES
+from tests.protocol.worlds.permits import faults
 from tests.protocol.worlds.safety import Judge, Violation
-from tests.protocol.worlds.world import worlds
+from tests.protocol.worlds.world import World, worlds
 
 SHOWN = 10
 
@@ -17,9 +18,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--each", type=int, default=1, metavar="N", help="only each N-th world")
     each = parser.parse_args().each
-    began, judge, found = time.monotonic(), Judge(), list[Violation]()
+    began, judge, found = time.monotonic(), Judge(), list[Violation | tuple[str, World]]()
     for world in worlds(each):
         found += judge.violations(world)
+        found += [(row, world) for row in faults(world)]
     for number, rule in enumerate(RULES, 1):
         print(f"{number:3} {rule.name:22}{judge.hits[rule.name]:10}")
     for violation in found[:SHOWN]:
