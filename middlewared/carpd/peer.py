@@ -15,7 +15,7 @@ class Peer:
     def __init__(self, boot: BootFile) -> None:
         self._boot = boot
         self._machine: HeartbeatMachine | None = None
-        self._said_up = True
+        self._said: Word | None = None
         self.standing: hub.Standing | None = None
         self.word: hub.PeerWord | None = None
 
@@ -45,9 +45,12 @@ class Peer:
         """The heartbeat that is due now, if one is."""
         if self._machine is None or now < self._machine.deadline():
             return None
+        self._said = self._word(links_up)
+        return self._machine.speak(self._said, now)
+
+    def _word(self, links_up: bool) -> Word:
         standing = self.standing
-        self._said_up = links_up
-        word = Word(
+        return Word(
             term=standing.term if standing else 0,
             owner=standing is not None and standing.role == "OWNER",
             links_up=links_up,
@@ -59,11 +62,13 @@ class Peer:
             flapping=standing is not None and standing.flapping,
             voting=standing.voting if standing else 0,
         )
-        return self._machine.speak(word, now)
 
     def hurry(self, links_up: bool) -> None:
-        """A network was lost or came back: the peer learns it now, not with the next regular heartbeat."""
-        if self._machine is not None and links_up != self._said_up:
+        """What there is to say is another thing than was said last: the peer learns it now.
+
+        With the next regular heartbeat a term that was given up would lie half an interval, while nobody has the VIPs.
+        """
+        if self._machine is not None and self._word(links_up) != self._said:
             self._machine.hurry()
 
     def deadline(self) -> float | None:

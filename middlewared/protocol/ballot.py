@@ -8,7 +8,8 @@ States                 READING    every voter was asked what it holds
 Rules
 1.  The term is one above the highest that anybody is known to have had. A voter grants a term once, and two majorities
     share a voter, so a term has one owner whatever the rival does and whatever is lost or late.
-2.  A voter is claimed over exactly what it said it held, so a claim that was overtaken is refused by the disk.
+2.  A voter is claimed over exactly what it said it held, so a claim that was overtaken is refused by the disk. Where
+    what overtook it freed the disk, it is claimed again over that: an owner that resigns says so while it frees them.
 3.  A majority of the readings is enough to go on; the rest is awaited for `grace_s` and claimed as it comes in.
 4.  Silence counts as neither. A majority out of reach (enough denied or silent) ends the try: what was granted, and
     what was silent and may have been granted, is released, except where the key was this controller's own before: an
@@ -217,8 +218,17 @@ class Ballot:
         assert isinstance(message, WasClaimed)
         if message.term != self.term:
             return ()
+        if isinstance(message.answer, Denied) and self._was_freed(message.voter, message.answer.holding):
+            self._read[message.voter] = message.answer.holding
+            return (self._claim(message.voter, message.answer.holding),)
         self._claimed[message.voter] = message.answer
         return self._count(now)
+
+    def _was_freed(self, voter: str, now_holds: Holding) -> bool:
+        """Whether its holder freed the voter between our reading and our claim. This happens once for each holder."""
+        before = self._read[voter]
+        held_before = isinstance(before, Holding) and before.owner is not None
+        return held_before and now_holds.owner is None and now_holds.term < self.term
 
     def _count(self, now: float) -> tuple[Action, ...]:
         granted = {v for v, answer in self._claimed.items() if isinstance(answer, Granted)}

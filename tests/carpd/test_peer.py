@@ -93,6 +93,20 @@ def test_a_network_that_was_lost_is_said_at_once_and_only_once() -> None:
     assert a.speak(False, 1.003) is None
 
 
+def test_a_term_that_was_given_up_is_said_at_once_and_only_once() -> None:
+    a, _ = pair()
+    a.standing = OWNER
+    a.speak(True, 1.0)
+    a.standing = msgspec.structs.replace(OWNER, said_at=1.0, why="another sentence")
+    a.hurry(True)
+    assert a.speak(True, 1.001) is None
+    a.standing = msgspec.structs.replace(OWNER, role="STANDBY", resigned=True)
+    a.hurry(True)
+    assert a.speak(True, 1.002) is not None
+    a.hurry(True)
+    assert a.speak(True, 1.003) is None
+
+
 def test_a_refused_heartbeat_leaves_the_last_word() -> None:
     a, b = pair()
     tell(b, a, 1.0)

@@ -132,6 +132,23 @@ class TestReading:
         assert [type(action) for action in claims] == [Claim] * 3
 
 
+class TestAHolderThatFreesTheDisksMeanwhile:
+    def test_it_is_claimed_over_what_the_disk_holds_now_without_a_pause(self) -> None:
+        machine = Ballot(mandate(known=5), Quorum((VOTERS,)), pauses_s=(0.05,))
+        read_all(machine, holding(5, "B"), holding(5, "B"), holding(5, None, 2))
+        freed = holding(5, None, 2)
+        assert denied(machine, "0", freed) == (Claim("0", 6, freed),)
+        assert granted(machine, "2") == ()
+        assert granted(machine, "0") == (Won(6),)
+
+    def test_a_disk_that_was_free_before_or_was_freed_from_this_term_is_a_rivals(self) -> None:
+        machine = Ballot(mandate(known=5), Quorum((VOTERS,)), pauses_s=(0.05,))
+        read_all(machine, holding(5, "B"), holding(5, None), holding(5, None))
+        assert denied(machine, "0", holding(6, None, 3)) == ()
+        denied(machine, "1", holding(5, None, 3))
+        assert machine.state is State.PAUSING
+
+
 class TestALostTry:
     def test_it_releases_what_was_granted_or_may_have_been_pauses_and_tries_a_higher_term(self) -> None:
         machine = Ballot(mandate(), Quorum((VOTERS,)), pauses_s=(0.05,))
