@@ -1,27 +1,29 @@
 """`python -m bench [NAME] [--runs N]`: measure, print a table, keep JSON in bench/out/.
 
-Without a name: all of them with small counts. vip, writes, restarts, api-writes and carp-flood need a lab, which is
-brought up and ended here; the others run on the loopback. postgres needs Debian's postgresql-15 (`make bench` installs
-it).
+Without a name: all of them with small counts. vip, vip-peers, writes, restarts, api-writes and carp-flood need a lab,
+which is brought up and ended here; the others run on the loopback. postgres needs Debian's postgresql-15, vip-peers
+keepalived and ucarp (`make bench` installs them).
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import api_writes, carp_flood, log, million, postgres, report, restarts, vip, writes
+from bench import api_writes, carp_flood, log, million, postgres, report, restarts, vip, vip_peers, writes
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.lab.driver import Pair
 
 # name -> what measures, how many runs in full, how many where all are run
 ON_A_LAB: dict[str, tuple[Callable[[Pair, int], list[report.Figure]], int, int]] = {
     "vip": (vip.measure, 15, 3),
+    "vip-peers": (vip_peers.measure, 15, 1),
     "writes": (writes.measure, 1000, 200),
     "restarts": (restarts.measure, 20, 3),
     "carp-flood": (carp_flood.measure, 1_000_000, 100_000),
@@ -39,6 +41,7 @@ def main() -> int:
     parser.add_argument("name", nargs="?", choices=[*ON_A_LAB, *ALONE, "api"])
     parser.add_argument("--runs", type=int, help="how many runs; for writes: how many writes")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that labs are ended
     try:
         figures = alone(args.name, args.runs)
         figures += on_a_lab(args.name, args.runs) if args.name in (None, *ON_A_LAB) else []

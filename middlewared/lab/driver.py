@@ -79,9 +79,10 @@ class Pair:
 
     # --- life ---
 
-    def up(self, builds: Mapping[Node, Path] | None = None) -> up.Result:
-        """Bring it up, or find it up. builds: see `middlewared-lab up --build`."""
+    def up(self, builds: Mapping[Node, Path] | None = None, stand_ins: Path | None = None) -> up.Result:
+        """Bring it up, or find it up. builds, stand_ins: see `middlewared-lab up`."""
         words = [f"--build={node}={directory}" for node, directory in (builds or {}).items()]
+        words += [f"--stand-ins={stand_ins}"] if stand_ins is not None else []
         done = self._lab("up", "--detach", *words, timeout_s=UP_TIMEOUT_S)
         if done.returncode != 0:
             raise PortFailed("bring the lab up", done.stderr.strip().rpartition("\n")[2])
@@ -125,13 +126,17 @@ class Pair:
         for node, state in self.status().nodes.items():
             if state.frozen:
                 self.thaw(node)
-        self.heal(*LINKS)
-        for node in NODES:
-            self.power_on(node)
+        self.mend()
         self.wait_until("the pair is whole", self.is_whole, WHOLE_TIMEOUT_S)
         if owner is not None and self.role(owner) != "MASTER":
             self.force_master(owner)
             self.wait_until(f"{owner} owns a whole pair", lambda: self.is_whole(owner), WHOLE_TIMEOUT_S)
+
+    def mend(self) -> None:
+        """Mend every cable and give both controllers power."""
+        self.heal(*LINKS)
+        for node in NODES:
+            self.power_on(node)
 
     def force_master(self, node: Node) -> None:
         self.call(node, "failover.force_master")

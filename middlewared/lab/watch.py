@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -41,6 +42,19 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     outage_ms: float
     after_ms: float
+    double: int
+
+
+class Course(msgspec.Struct, frozen=True, kw_only=True):
+    """What the client saw since a moment, whoever answered.
+
+    outage_ms: the longest time without a reply; one that still lasts counts up to now. answers: somebody does now.
+    moved: the new owner answered. double: replies of the old owner after the new one's first.
+    """
+
+    outage_ms: float
+    answers: bool
+    moved: bool
     double: int
 
 
@@ -102,10 +116,13 @@ class Watch:
                 )
         raise PortFailed(f"{VIP} moves from {old} to {new}", "the client saw no such change")
 
+    def course(self, old: Node, new: Node, since_ns: int) -> Course:
+        """What happened since `since_ns`, where the VIP may have moved from `old` to `new` or stayed."""
+        return course_of(tuple(self._lines), TTL[old], TTL[new], since_ns, time.time_ns())
+
     def longest_silence_ms(self, since_ns: int) -> float:
         """0 when every silence was shorter than the gaps that the probe reports."""
-        silences = [line.at_ns - line.before_ns for line in self._lines if line.at_ns >= since_ns and _tells(line)]
-        return max(silences, default=0) / 1e6
+        return _longest_silence_ns(self._lines, since_ns) / 1e6
 
     def replies(self, node: Node) -> int:
         """How many replies came from the node, up to at most 100 ms ago."""
@@ -115,6 +132,25 @@ class Watch:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.append(msgspec.json.decode(line, type=Line, strict=False))
+
+
+def course_of(lines: Sequence[Line], old_ttl: int, new_ttl: int, since_ns: int, now_ns: int) -> Course:
+    """The same from what the probe said until `now_ns`."""
+    last = lines[-1] if lines else None
+    first = next((line for line in lines if line.at_ns >= since_ns and line.ttl == new_ttl), None)
+    answers = last is not None and now_ns - last.at_ns <= FRESH_NS
+    silent_ns = 0 if answers else now_ns - max(last.at_ns if last else 0, since_ns)
+    double = last.counts.get(old_ttl, 0) - first.counts.get(old_ttl, 0) if first and last else 0
+    return Course(
+        outage_ms=max(_longest_silence_ns(lines, since_ns), silent_ns) / 1e6,
+        answers=answers,
+        moved=first is not None,
+        double=double,
+    )
+
+
+def _longest_silence_ns(lines: Sequence[Line], since_ns: int) -> int:
+    return max((line.at_ns - line.before_ns for line in lines if line.at_ns >= since_ns and _tells(line)), default=0)
 
 
 def _tells(line: Line) -> bool:
