@@ -273,6 +273,7 @@ class Fenced:
         self._claim_not_before = now + self._outside.draw(*PAUSE_S)
         self._said = None
         self._note("claim-lost", why=why)
+        self._ask_disks(now)  # a rival that won shows it there, before the next try
         self._step()
 
     def _own(self, term: int, record: PairRecord | None, decision: Decision) -> None:
