@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 CODE := middlewared typings/middlewared_plugins typings/middlewared_migrations tests bench
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-full sim worlds sim-mutants crash check bench campaign failover-campaign upgrade-test dist clean
+.PHONY: help setup run test test-full sim worlds sim-mutants crash check bench campaign failover-campaign crash-points upgrade-test dist clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -60,6 +60,9 @@ campaign: setup  ## an hour of random faults under writers, in a real lab, and a
 failover-campaign: setup  ## power cuts of the active under a writer on a pool, then frost: CUTS=, SEED=
 	@$(BIN)/python -m tests.failover cut --times $(or $(CUTS),20) $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.failover freeze --times $(or $(CUTS),20) $(if $(SEED),--seed $(SEED))
+
+crash-points: setup  ## a fault at every step of a handover and a promotion: STEPS=PLAN:STEP,...
+	@$(BIN)/python -m tests.failover.crash_points --steps "$(STEPS)"
 
 upgrade-test: setup  ## upgrade a pair of another version to this one under writers, in both orders: REV=
 	@$(BIN)/python -m tests.upgrade $(if $(REV),--rev $(REV))
