@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from middlewared.kernel.errors import PortFailed
 
-HEADS = {"audit": "0001", "log": "0002", "state": "0007"}
+HEADS = {"audit": "0001", "log": "0002", "state": "0008"}
 """The newest revision of each schema. A test compares it with the migrations."""
 
 OPENED_AT = {"audit": "0001", "log": "0001", "state": HEADS["state"]}

@@ -127,7 +127,8 @@ class ZfsFuse:
             try:
                 await self._run(purpose, "zfs", *words, id, timeout_s=CHANGE_S)
             except Failed as e:
-                if "unable to remount" not in e.output:
+                # The property is set; only what had to be unmounted for that did not come back at once.
+                if not any(said in e.output for said in ("unable to remount", "dataset is busy")):
                     raise
                 await self._change(purpose, "zfs", "mount", "-a")
 
