@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable
 
 from middlewared.kernel.errors import PortFailed
-from middlewared.lab.faults import Wiring
+from middlewared.lab.faults import LOST_PERCENT, Wiring
 
 TOOL_TIMEOUT_S = 10.0
 _BRIDGE = {"s": "br0", "i": "br1", "t": "br2"}
@@ -63,7 +63,7 @@ async def apply(before: Wiring | None, after: Wiring) -> None:
         await tool("ip", "-force", "-batch", "-", lines=[f"link set {port} down" for port in down], may_fail=True)
     if up := sorted(after.up - was_up):
         await ip(f"link set {port} up" for port in up)
-    if before is None or (before.drop_from, before.drop_to) != (after.drop_from, after.drop_to):
+    if before is None or drop_rules(before) != drop_rules(after):
         await tool("nft", "-f", "-", lines=drop_rules(after))
 
 
@@ -72,6 +72,9 @@ def drop_rules(wiring: Wiring) -> list[str]:
     lines = ["flush chain bridge lab forward"]
     lines += [f'add rule bridge lab forward iifname "{port}" drop' for port in sorted(wiring.drop_from)]
     lines += [f'add rule bridge lab forward oifname "{port}" drop' for port in sorted(wiring.drop_to)]
+    some = f"numgen random mod 100 < {LOST_PERCENT} drop"
+    for port in sorted(wiring.lossy):
+        lines += [f'add rule bridge lab forward {way} "{port}" {some}' for way in ("iifname", "oifname")]
     return lines
 
 

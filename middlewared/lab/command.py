@@ -17,7 +17,7 @@ import msgspec
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.facts import Node
 from middlewared.lab import inside, verbs
-from middlewared.lab.faults import LINKS, NODES
+from middlewared.lab.faults import LINKS, LOST_PERCENT, NODES
 from middlewared.lab.layout import Layout, default_dir
 
 FAULT_TIMEOUT_S = 60.0
@@ -70,7 +70,15 @@ def parser() -> argparse.ArgumentParser:
     for name, run, what in (("cut", _cut, "cut a cable"), ("heal", _heal, "mend a cable")):
         cable = add(name, run, what)
         cable.add_argument("link", choices=LINKS)
-        cable.add_argument(
+        ways = cable.add_mutually_exclusive_group()
+        ways.add_argument(
+            "--lossy",
+            dest="one_way",
+            action="store_const",
+            const="lossy",
+            help=f"only {LOST_PERCENT} %% of the frames, at random, both ways; the link stays up",
+        )
+        ways.add_argument(
             "--one-way",
             choices=("in", "out"),
             help="only frames towards the controller (in) or from it (out); the link stays up; for the interlink: A",

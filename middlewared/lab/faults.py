@@ -11,8 +11,9 @@ iB of the interlink. A controller sees carrier on its end exactly while the port
     cut lan:X       sX down: X loses carrier on eth0; cut lan2:X: tX, eth1
     cut interlink   iA and iB down: both lose carrier
     --one-way       in: frames towards X are dropped, out: frames from X; carrier stays. For the interlink X is A.
+    --lossy         LOST_PERCENT of all frames are dropped, at random, in both directions; carrier stays
 
-Not handled: partial loss and delay.
+Not handled: delay. A shelf cable loses nothing: what it carries is no frames.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ import msgspec
 from middlewared.kernel.facts import Node
 
 Link: TypeAlias = Literal["lan:A", "lan:B", "lan2:A", "lan2:B", "interlink", "shelf:A", "shelf:B"]
-Way: TypeAlias = Literal["both", "in", "out"]
+Way: TypeAlias = Literal["both", "in", "out", "lossy"]
+
+LOST_PERCENT = 30
+"""What a lossy cable drops in each direction."""
 
 NODES: tuple[Node, Node] = ("A", "B")
 LINKS: tuple[Link, ...] = ("lan:A", "lan:B", "lan2:A", "lan2:B", "interlink", "shelf:A", "shelf:B")
@@ -35,7 +39,7 @@ _SHELF: dict[Node, Link] = {"A": "shelf:A", "B": "shelf:B"}
 
 
 class Cut(msgspec.Struct, frozen=True, order=True):
-    """One cut cable. way: in and out are seen from the named controller."""
+    """One cut cable. way: in and out are seen from the named controller; lossy: cut for some of the frames only."""
 
     link: Link
     way: Way
@@ -55,12 +59,14 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     """What the cables must be like.
 
     up: the ports that are up. drop_from, drop_to: the ports whose frames are dropped entering, leaving the switch.
+    lossy: those where some are, both ways.
     shelf: for each controller the ways in which its shelf cable is cut.
     """
 
     up: frozenset[str]
     drop_from: frozenset[str]
     drop_to: frozenset[str]
+    lossy: frozenset[str]
     shelf: dict[Node, frozenset[Way]]
 
 
@@ -98,6 +104,7 @@ def wiring(faults: Faults) -> Wiring:
         up=frozenset(up),
         drop_from=frozenset(_port(c.link) for c in faults.cuts if c.way == "out" and _port(c.link)),
         drop_to=frozenset(_port(c.link) for c in faults.cuts if c.way == "in" and _port(c.link)),
+        lossy=frozenset(_port(c.link) for c in faults.cuts if c.way == "lossy" and _port(c.link)),
         shelf={node: _shelf(faults, node) for node in NODES},
     )
 
@@ -109,7 +116,7 @@ def _port(link: Link) -> str:
 
 
 def _shelf(faults: Faults, node: Node) -> frozenset[Way]:
-    ways = {c.way for c in faults.cuts if c.link == _SHELF[node]}
+    ways = {c.way for c in faults.cuts if c.link == _SHELF[node] and c.way != "lossy"}
     if node not in faults.plugged or ways >= {"in", "out"}:
         ways.add("both")
     return frozenset({"both"} if "both" in ways else ways)

@@ -9,7 +9,7 @@ from middlewared.lab.faults import LINKS, NODES, Cut, Faults, cut, heal, plug, u
 
 ALL_ON = Faults(plugged=frozenset({"A", "B", "client"}))
 
-cuts = st.builds(Cut, st.sampled_from(LINKS), st.sampled_from(["both", "in", "out"]))
+cuts = st.builds(Cut, st.sampled_from(LINKS), st.sampled_from(["both", "in", "out", "lossy"]))
 some_faults = st.builds(
     Faults, plugged=st.frozensets(st.sampled_from(["A", "B", "client"])), cuts=st.frozensets(cuts, max_size=6)
 )
@@ -42,6 +42,16 @@ def test_one_way_drops_frames_towards_or_from_the_controller_and_keeps_carrier()
     towards, away = wiring(cut(ALL_ON, "lan:A", "in")), wiring(cut(ALL_ON, "interlink", "out"))
     assert (towards.up, towards.drop_to, towards.drop_from) == (wiring(ALL_ON).up, frozenset({"sA"}), frozenset())
     assert (away.up, away.drop_to, away.drop_from) == (wiring(ALL_ON).up, frozenset(), frozenset({"iA"}))
+
+
+def test_a_lossy_cable_keeps_carrier_and_drops_some_frames_both_ways() -> None:
+    wires = wiring(cut(cut(ALL_ON, "lan:A", "lossy"), "interlink", "lossy"))
+    assert (wires.up, wires.lossy) == (wiring(ALL_ON).up, frozenset({"sA", "iA"}))
+    assert (wires.drop_from, wires.drop_to) == (frozenset(), frozenset())
+
+
+def test_a_shelf_cable_loses_nothing() -> None:
+    assert wiring(cut(ALL_ON, "shelf:A", "lossy")) == wiring(ALL_ON)
 
 
 def test_a_shelf_cable_cut_in_both_ways_one_by_one_is_cut() -> None:
