@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 CODE := middlewared typings/middlewared_plugins typings/middlewared_migrations tests bench
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-full sim worlds sim-mutants crash check bench campaign failover-campaign crash-points upgrade-test dist clean
+.PHONY: help setup run test test-full sim worlds sim-mutants crash check bench campaign failover-campaign crash-points quiet upgrade-test dist clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -63,6 +63,9 @@ failover-campaign: setup  ## power cuts of the active under a writer on a pool, 
 
 crash-points: setup  ## a fault at every step of a handover and a promotion: STEPS=PLAN:STEP,...
 	@$(BIN)/python -m tests.failover.crash_points --steps "$(STEPS)"
+
+quiet: setup  ## a pair that is only slow keeps its roles: busy, 30 % loss, fsync of 10 s: MINUTES= of each
+	@$(BIN)/python -m tests.failover.quiet --minutes $(or $(MINUTES),10)
 
 upgrade-test: setup  ## upgrade a pair of another version to this one under writers, in both orders: REV=
 	@$(BIN)/python -m tests.upgrade $(if $(REV),--rev $(REV))
