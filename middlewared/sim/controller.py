@@ -58,18 +58,7 @@ class Controller:
         world.trace.add(self.node, "boot")
         self.start_fenced()
         self.start_middlewared()
-        self.signs = Signs(
-            world.timeline,
-            self.clock,
-            self.boot_id,
-            lambda: self.fenced.server if self.fenced is not None else None,
-            world.network.path("beat", self.node),
-            world.network.path("advert", self.node),
-            lambda: world.controllers[other(self.node)].signs,
-            TIMING,
-            self.kernel,
-        )
-        self.signs.run()
+        self.start_carpd()
 
     def power_off(self) -> None:
         if not self.powered:
@@ -137,6 +126,25 @@ class Controller:
         if self.powered and self.fenced is None:
             self.fenced = FencedProcess(self)
 
+    def start_carpd(self) -> None:
+        if not self.powered or self.signs is not None:
+            return
+        world = self.world
+        self.signs = Signs(
+            world.timeline,
+            self.clock,
+            self.boot_id,
+            lambda: self.fenced.server if self.fenced is not None else None,
+            world.network.path("beat", self.node),
+            world.network.path("advert", self.node),
+            world.network.path("lan", self.node),
+            lambda: world.controllers[other(self.node)].signs,
+            TIMING,
+            self.kernel,
+        )
+        self.signs.run()
+        self.signs.frozen = self.frozen
+
     def kill_middlewared(self, why: str) -> None:
         """The process dies, its kernel lives; init starts it again."""
         if self.middlewared is not None:
@@ -149,6 +157,14 @@ class Controller:
             self.world.trace.add(self.node, "fenced-dies", why=repr(why))
             self._end_fenced()
             self.world.timeline.after(RESTART_S, self.start_fenced)
+
+    def kill_carpd(self) -> None:
+        """Its kernel answers for the address until the lease ends."""
+        if self.signs is not None:
+            self.world.trace.add(self.node, "carpd-dies")
+            self.signs.leave()
+            self.signs = None
+            self.world.timeline.after(RESTART_S, self.start_carpd)
 
     def _end_middlewared(self, *, said: bool) -> None:
         if self.middlewared is not None:

@@ -16,6 +16,7 @@ from middlewared.kernel.facts import Node, other
 from middlewared.protocol import hub
 from middlewared.sim.controller import Controller
 from middlewared.sim.network import Network
+from middlewared.sim.pools import PoolDisks
 from middlewared.sim.timeline import Timeline
 from middlewared.sim.voter import Disk
 
@@ -31,6 +32,7 @@ class World(Protocol):
     network: Network
     disks: list[Disk]
     controllers: dict[Node, Controller]
+    pool_disks: PoolDisks
     settings: hub.Settings
     forced: bool
 
@@ -39,15 +41,15 @@ class World(Protocol):
         ...
 
 
-def _nothing() -> None:
+def nothing() -> None:
     pass
 
 
-def _node(world: World) -> Node:
+def some_node(world: World) -> Node:
     return world.random.choice(NODES)
 
 
-def _paths(world: World, keys: list[tuple[str, Node]]) -> Undo:
+def cut_paths(world: World, keys: list[tuple[str, Node]]) -> Undo:
     for channel, node in keys:
         world.network.cut(channel, node)
 
@@ -62,17 +64,17 @@ def _paths(world: World, keys: list[tuple[str, Node]]) -> Undo:
 
 
 def crash_middlewared(world: World) -> Undo:
-    world.controllers[_node(world)].kill_middlewared("killed")
-    return _nothing
+    world.controllers[some_node(world)].kill_middlewared("killed")
+    return nothing
 
 
 def crash_fenced(world: World) -> Undo:
-    world.controllers[_node(world)].kill_fenced("killed")
-    return _nothing
+    world.controllers[some_node(world)].kill_fenced("killed")
+    return nothing
 
 
 def power(world: World) -> Undo:
-    controller = world.controllers[_node(world)]
+    controller = world.controllers[some_node(world)]
     controller.power_off()
     return controller.boot
 
@@ -80,7 +82,7 @@ def power(world: World) -> Undo:
 def power_of_both(world: World) -> Undo:
     for node in NODES:
         world.controllers[node].power_off()
-    first = _node(world)
+    first = some_node(world)
 
     def undo() -> None:
         world.controllers[first].boot()
@@ -90,15 +92,15 @@ def power_of_both(world: World) -> Undo:
 
 
 def freeze(world: World) -> Undo:
-    controller = world.controllers[_node(world)]
+    controller = world.controllers[some_node(world)]
     if not controller.powered:
-        return _nothing
+        return nothing
     controller.freeze(True)
     return lambda: controller.freeze(False)
 
 
 def slow(world: World) -> Undo:
-    controller = world.controllers[_node(world)]
+    controller = world.controllers[some_node(world)]
     controller.slow_down(world.random.choice((0.005, 0.05, 0.3)))
     return lambda: controller.slow_down(0.0)
 
@@ -107,19 +109,19 @@ def slow(world: World) -> Undo:
 
 
 def line_cut(world: World) -> Undo:
-    return _paths(world, [("line", "A"), ("line", "B")])
+    return cut_paths(world, [("line", "A"), ("line", "B")])
 
 
 def one_way(world: World) -> Undo:
-    node = _node(world)
+    node = some_node(world)
     channels = world.random.choice((("line",), ("beat",), ("line", "beat", "advert")))
-    return _paths(world, [(channel, node) for channel in channels])
+    return cut_paths(world, [(channel, node) for channel in channels])
 
 
 def line_reset(world: World) -> Undo:
     """The connection breaks, and a new one can be made at once."""
     _break_line(world)
-    return _nothing
+    return nothing
 
 
 def _break_line(world: World) -> None:
@@ -129,24 +131,24 @@ def _break_line(world: World) -> None:
 
 def interlink(world: World) -> Undo:
     """The cable is pulled: both see that there is no carrier."""
-    undo = _paths(world, [(channel, node) for channel in ("line", "beat") for node in NODES])
-    _carry(world, False)
+    undo = cut_paths(world, [(channel, node) for channel in ("line", "beat") for node in NODES])
+    set_carrier(world, False)
 
     def plug() -> None:
         undo()
-        _carry(world, True)
+        set_carrier(world, True)
 
     return plug
 
 
-def _carry(world: World, carrier: bool) -> None:
+def set_carrier(world: World, carrier: bool) -> None:
     for controller in world.controllers.values():
         if controller.signs is not None:
             controller.signs.carrier = carrier
 
 
 def partition(world: World) -> Undo:
-    return _paths(world, [(channel, node) for channel in ("line", "beat", "advert") for node in NODES])
+    return cut_paths(world, [(channel, node) for channel in ("line", "beat", "advert") for node in NODES])
 
 
 def bad_words(world: World) -> Undo:
@@ -182,9 +184,9 @@ def bad_clients(world: World) -> Undo:
 
 def cables(world: World) -> Undo:
     """Some cables of one controller, or all."""
-    count, node = len(world.disks), _node(world)
+    count, node = len(world.disks), some_node(world)
     picked = world.random.sample(range(count), world.random.randint(1, count))
-    return _paths(world, [(f"cable{i}", node) for i in picked])
+    return cut_paths(world, [(f"cable{i}", node) for i in picked])
 
 
 def bad_cables(world: World) -> Undo:
@@ -232,41 +234,41 @@ def disks(world: World) -> Undo:
 
 
 def stalls(world: World) -> Undo:
-    platter = world.controllers[_node(world)].platter
+    platter = world.controllers[some_node(world)].platter
     platter.stalls, platter.stall_s = world.random.choice((0.1, 1.0)), world.random.choice((0.05, 0.5, 10.0))
     return platter.heal
 
 
 def commit_fails(world: World) -> Undo:
-    world.controllers[_node(world)].platter.broken_in = world.random.randint(1, 10)
-    return _nothing
+    world.controllers[some_node(world)].platter.broken_in = world.random.randint(1, 10)
+    return nothing
 
 
 def disk_full(world: World) -> Undo:
-    platter = world.controllers[_node(world)].platter
+    platter = world.controllers[some_node(world)].platter
     platter.full = True
     return platter.heal
 
 
 def state_db_lost(world: World) -> Undo:
-    controller = world.controllers[_node(world)]
+    controller = world.controllers[some_node(world)]
     controller.kill_middlewared("killed")
     controller.platter.states.clear()
-    return _nothing
+    return nothing
 
 
 def wall_clock(world: World) -> Undo:
-    clock = world.controllers[_node(world)].clock
+    clock = world.controllers[some_node(world)].clock
     clock.wall_skew_ns += int((world.random.random() - 0.5) * 2 * 86_400e9)
-    return _nothing
+    return nothing
 
 
 # --- operators ---
 
 
 def resign(world: World) -> Undo:
-    _resign(world, _node(world))
-    return _nothing
+    _resign(world, some_node(world))
+    return nothing
 
 
 def _resign(world: World, node: Node) -> None:
@@ -281,7 +283,7 @@ def hand_over(world: World) -> Undo:
     resigns_in_s = 0.05 + world.random.random() * 0.1
     for node in NODES:
         world.timeline.after(resigns_in_s, _resign, world, node)
-    return _nothing
+    return nothing
 
 
 def become_passive(world: World) -> Undo:
@@ -290,11 +292,11 @@ def become_passive(world: World) -> Undo:
         middlewared = world.controllers[node].middlewared
         if middlewared is not None:
             middlewared.hand_over()
-    return _nothing
+    return nothing
 
 
 def force(world: World) -> Undo:
-    return _force(world, [_node(world)])
+    return _force(world, [some_node(world)])
 
 
 def force_both(world: World) -> Undo:
@@ -307,12 +309,12 @@ def _force(world: World, nodes: list[Node]) -> Undo:
         middlewared = world.controllers[node].middlewared
         if middlewared is not None:
             middlewared.force()
-    return _nothing
+    return nothing
 
 
 def force_in_vain(world: World) -> Undo:
     """An operator forces a controller whose cables lose words: its claim may get too few of the disks."""
-    node = _node(world)
+    node = some_node(world)
     paths = [world.network.path(f"cable{i}", node) for i in range(len(world.disks))]
     for path in paths:
         path.loss = 0.4
@@ -332,4 +334,4 @@ def disabled(world: World) -> Undo:
 
 def default_node(world: World) -> Undo:
     world.configure(msgspec.structs.replace(world.settings, default_node=other(world.settings.default_node)))
-    return _nothing
+    return nothing

@@ -25,7 +25,7 @@ class FencedProcess:
     def __init__(self, controller: Machine) -> None:
         self.controller = controller
         world = controller.world
-        self.loop = Loop(world.timeline, controller.clock, controller.kill_fenced)
+        self.loop = Loop(world.timeline, controller.clock, self._broke)
         world.loops.append(self.loop)
         self.loop.freeze(controller.frozen)
         boot = BootFile(node=controller.node, timing=TIMING)
@@ -59,6 +59,11 @@ class FencedProcess:
     ) -> HubServer:
         self.server = HubServer(self.controller.world.timeline, self.loop, on_message, on_gone)
         return self.server
+
+    def _broke(self, why: str) -> None:
+        """fenced has no reason to end: what it decides with is total, whatever it sees (I10)."""
+        self.controller.world.watch.halted(self.controller.node, why)
+        self.controller.kill_fenced(why)
 
     def _recall(self, now: float) -> Memory:
         return self.controller.memory or Memory(boot_id=self.controller.boot_id, booted_at=now)

@@ -31,6 +31,7 @@ class Signs:
         server: Callable[[], HubServer | None],
         beats: Path,
         adverts: Path,
+        lan: Path,
         peer: Callable[[], Signs | None],
         timing: Timing,
         kernel: Kernel,
@@ -41,6 +42,7 @@ class Signs:
         self._server_now = server
         self._beats = beats
         self._adverts = adverts
+        self._lan = lan
         self._peer = peer
         self.dead = self.frozen = False
         self.carrier = True
@@ -124,7 +126,7 @@ class Signs:
             boot_id=self._boot_id,
             term=standing.term if standing is not None else 0,
             owner=owner,
-            links_up=True,
+            links_up=self._heard.links_up,
             hears_us=True,
             settled=standing is not None and standing.settled,
             resigned=standing is not None and standing.resigned,
@@ -145,5 +147,8 @@ class Signs:
         if self.carrier != self._heard.carrier:
             now = self._clock.boottime()
             self._heard = msgspec.structs.replace(self._heard, carrier=self.carrier, carrier_since=now)
+        if self._lan.cut == self._heard.links_up:
+            now = self._clock.boottime()
+            self._heard = msgspec.structs.replace(self._heard, links_up=not self._lan.cut, links_since=now)
         if self._client is not None and self._server is not None:
             self._server.take(self._client, self._heard)

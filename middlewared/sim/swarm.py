@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from middlewared.sim import faults
+from middlewared.sim import faults, role_faults
 
 
 class Kind(NamedTuple):
@@ -56,6 +56,14 @@ RARE: tuple[Kind, ...] = (
     Kind(faults.hand_over, 1, 0.0),
     Kind(faults.force_in_vain, 1, 2.0),
     Kind(faults.become_passive, 3, 0.0),
+    Kind(role_faults.lan_lost, 2, 4.0),
+    Kind(role_faults.lan_lost_at_both, 1, 4.0),
+    Kind(role_faults.flapping_lan, 1, 5.0),
+    Kind(role_faults.all_networks, 1, 4.0),
+    Kind(role_faults.crash_carpd, 2, 0.0),
+    Kind(role_faults.pool_ports, 2, 4.0),
+    Kind(role_faults.zfs_hangs, 1, 8.0),
+    Kind(role_faults.blink, 1, 0.0),
 )
 """Whether a seed has one of these is drawn from a number of its own: the worlds without them stay what they were."""
 RARE_EVERY_S = 1.0

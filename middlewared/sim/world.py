@@ -172,12 +172,15 @@ class World:
         self.network.heal()
         for disk in self.disks:
             disk.dead = False
+        self.pool_disks.cut.clear()
         self.configure(msgspec.structs.replace(self.settings, disabled=False))
         for controller in self.controllers.values():
             controller.platter.heal()
             controller.boot()
             controller.freeze(False)
             controller.slow_down(0.0)
+            controller.zfs.hangs = False
+            controller.start_carpd()
             assert controller.signs is not None
             controller.signs.carrier = True
         end = self.timeline.now + HEAL_S

@@ -25,7 +25,10 @@ FROZEN_S = 0.1
 
 
 class Zfs:
-    """The machine's part. imported: told the guid of each pool that has just been imported here."""
+    """The machine's part. imported: told the guid of each pool that has just been imported here.
+
+    frozen: the whole machine is. hangs: what is asked waits, as it does for disks that answer nothing.
+    """
 
     def __init__(
         self, timeline: Timeline, random: Random, node: Node, shared: PoolDisks, imported: Callable[[str], None]
@@ -35,7 +38,7 @@ class Zfs:
         self._imported = imported
         self._boot = 0
         self.pools = MemoryPools(shared, node)
-        self.frozen = False
+        self.frozen = self.hangs = False
 
     def power_cut(self) -> None:
         self._boot += 1
@@ -56,7 +59,7 @@ class Zfs:
     ) -> None:
         if boot != self._boot:
             return
-        if self.frozen:
+        if self.frozen or self.hangs:
             self._timeline.after(FROZEN_S, self._now, boot, work, tell)
             return
         try:
