@@ -96,15 +96,16 @@ class Disks:
                 seen.forget_vote()
                 seen.whose_at, seen.state = 0.0, msgspec.structs.replace(seen.state, whose="")
             seen.state = msgspec.structs.replace(seen.state, sets=sets)
+        self._voting = [self._every[name] for name in quorum.members]
 
     # What is known
 
     @property
     def voters(self) -> dict[str, Voter]:
-        return {seen.name: seen.voter for seen in self._voting()}
+        return {seen.name: seen.voter for seen in self._voting}
 
     def states(self) -> tuple[VoterState, ...]:
-        return tuple(seen.state for seen in self._voting())
+        return tuple(seen.state for seen in self._voting)
 
     def others(self) -> tuple[VoterState, ...]:
         return tuple(seen.state for seen in self._every.values() if not seen.votes)
@@ -118,36 +119,33 @@ class Disks:
         unknown = sum(seen.asked_at is None or seen.asked_at < self._valid_since for seen in every)
         return Held(disks=len(every), reachable=len(reachable), held=held, unknown=unknown)
 
-    def _voting(self) -> list[_Seen]:
-        return [self._every[name] for name in self.quorum.members]
-
     def highest_term(self) -> int:
         return max((seen.state.term for seen in self._every.values()), default=0)
 
     def holds(self, term: int) -> bool:
         """Whether a majority granted our heartbeat in `term` since it began."""
-        granted = [s for s in self._voting() if s.granted_at is not None and s.granted_at > self._valid_since]
+        granted = [s for s in self._voting if s.granted_at is not None and s.granted_at > self._valid_since]
         return self.quorum.has({s.name for s in granted if s.state.owner == self._node and s.state.term == term})
 
     def confirmed_at(self) -> float | None:
         """When a majority of the disks last granted our heartbeat."""
-        return self.quorum.last({s.name: s.granted_at for s in self._voting() if s.granted_at is not None})
+        return self.quorum.last({s.name: s.granted_at for s in self._voting if s.granted_at is not None})
 
     def readable_since(self) -> float | None:
         """Since when a majority can be read without a break; None: they cannot."""
-        return self.quorum.since({s.name: s.readable_since for s in self._voting() if s.readable_since is not None})
+        return self.quorum.since({s.name: s.readable_since for s in self._voting if s.readable_since is not None})
 
     def beat_at(self) -> float | None:
         """When the owner's heartbeat was last seen to change, on any disk."""
-        return max((seen.beat_at for seen in self._voting() if seen.beat_at is not None), default=None)
+        return max((seen.beat_at for seen in self._voting if seen.beat_at is not None), default=None)
 
     def all_asked_since(self, since: float) -> bool:
         """Whether every voter answered, or failed to, a question put after `since`."""
-        return all(seen.asked_at is not None and seen.asked_at >= since for seen in self._voting())
+        return all(seen.asked_at is not None and seen.asked_at >= since for seen in self._voting)
 
     def record(self) -> PairRecord | None:
         """The latest record that was seen by reading."""
-        return _latest([seen.record for seen in self._voting()])
+        return _latest([seen.record for seen in self._voting])
 
     # Asking
 
@@ -172,7 +170,7 @@ class Disks:
     def start_owning(self, term: int, now: float) -> None:
         """A majority granted `term` a moment ago."""
         self._valid_since = now
-        for seen in self._voting():
+        for seen in self._voting:
             seen.granted_at, seen.readable_since, seen.beat = now, None, None
             seen.state = msgspec.structs.replace(seen.state, reachable=True, term=term, owner=self._node)
 
@@ -182,7 +180,7 @@ class Disks:
 
     async def read_record(self) -> PairRecord | Silent | None:
         """The latest record, read from a majority; None where none was ever written."""
-        voting, quorum = self._voting(), self.quorum
+        voting, quorum = self._voting, self.quorum
         records = await asyncio.gather(*(seen.voter.read_record() for seen in voting))
         read = {s.name: record for s, record in zip(voting, records, strict=True) if not isinstance(record, Silent)}
         if voting and not quorum.has(read):
@@ -192,7 +190,7 @@ class Disks:
     async def write_record(self, record: PairRecord) -> str | None:
         """Write it to all, in order with other writes; None once a majority holds it, otherwise why not."""
         async with self._writing:
-            voting, quorum = self._voting(), self.quorum
+            voting, quorum = self._voting, self.quorum
             writes = [asyncio.ensure_future(self._write_record(seen, record)) for seen in voting]
             granted, refusals = set[str](), list[str]()
             for next_answer in asyncio.as_completed(writes):

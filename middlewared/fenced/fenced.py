@@ -349,6 +349,7 @@ class Fenced:
         facts.owned_term = 0
         facts.resigned_at = now
         self._be("STANDBY", decision, now)
+        self._hold_until = now  # a term that was given up is over, whatever the disks say after a start or a sleep
         self._say(now)
         self._start(self._free_disks(facts.term))
 

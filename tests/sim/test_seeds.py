@@ -12,6 +12,7 @@ import pytest
 from middlewared.sim.seeds import live
 
 SEEDS = {
+    1534: "a fenced that had just started gave its term up and did not say so: a pool was imported on free disks",
     292: "an export of a dead process took a pool away from an owner that served",
     405: "an owner that was forced to serve without its pool never imported it",
     1359: "an owner whose successor did not come took no writes",
