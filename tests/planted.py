@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 PIECE = 1 << 22
 
@@ -32,8 +35,19 @@ def found_in_files(paths: Iterable[Path], secrets: Mapping[str, bytes]) -> dict[
     for path in paths:
         overlap = b""
         with path.open("rb") as file:
-            while piece := file.read(PIECE):
+            while _to_data(file) and (piece := file.read(PIECE)):
                 for name in found_in(overlap + piece, secrets):
                     found.setdefault(str(path), set()).add(name)
                 overlap = piece[-1024:]
     return found
+
+
+def _to_data(file: BinaryIO) -> bool:
+    """Go over a hole: the images of disks are mostly that. False: there is no more."""
+    try:
+        file.seek(os.lseek(file.fileno(), file.tell(), os.SEEK_DATA))
+    except OSError as e:
+        if e.errno != errno.ENXIO:
+            raise
+        return False
+    return True
