@@ -92,8 +92,8 @@ class Ours:
         self.pair = pair
 
     def prepare(self, fault: str) -> None:
-        if fault == LAN_CUT:
-            # Three changes of role in ten minutes, and a lost network is borne (rule FLAPPING) until a boot.
+        if fault in (ORDERLY, LAN_CUT):
+            # After three changes of role in ten minutes none but a takeover is made (rule FLAPPING), until a boot.
             for node in NODES:
                 self.pair.power_off(node)
         self.pair.make_whole("A")
