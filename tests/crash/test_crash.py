@@ -15,7 +15,7 @@ from tests.crash.rebuild import Disk, Image, notes
 from tests.crash.recorded import Recorded
 from tests.crash.workloads import WORKLOADS
 
-EVERY = 17
+EVERY = 37
 """In the quick form each so many-th point is opened."""
 
 Run = Callable[[str], Recorded]

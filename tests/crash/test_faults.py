@@ -12,7 +12,7 @@ from tests.crash.failing import CALLS, ERRORS, each_call, ending_of, fail_each
 from tests.crash.faults import LIVES
 from tests.crash.recorded import Lives
 
-EVERY = 31
+EVERY = 61
 """In the quick form each so many-th call fails, and of each life each so many-hundredth crash is opened."""
 OF_THE_CONTROLLER, OF_A_WORKLOAD = 7, 21
 """The same in `make test-full`; `make crash` fails each."""

@@ -15,7 +15,7 @@ from middlewared.lab.driver import Pair
 from middlewared.lab.programs import pools_possible
 from tests.integration.test_pools import TANK, ask, job
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.full]
 
 DISKS = 6
 TAKEOVER_S = 8.0

@@ -19,7 +19,7 @@ from middlewared.lab.faults import NODES
 from middlewared.lab.layout import LAN, PREFIX, VIP
 from tests.integration.conftest import boot_both, holds_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.full]
 
 VIP_2, VIP_2_6, VIP_3 = "198.51.100.10", "2001:db8:51::10", "192.0.2.20"
 ETH1 = {

@@ -13,7 +13,7 @@ from middlewared.store.schema import NO_UPDATE
 from middlewared.store.verify import verify
 from tests.integration.conftest import records, write_at_vip
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.full]
 
 
 def test_a_damaged_log_is_replaced_by_the_other_controllers_and_nothing_is_lost(pair: Pair) -> None:

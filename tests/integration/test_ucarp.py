@@ -21,7 +21,7 @@ OUR_MAC = "00:00:5e:00:01:07"
 MASTER_DOWN_S = 8.0
 """3 x advbase and the skew make up to 4 s; ucarp adds up to 2 s, because it captures in batches of 1 s."""
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.full]
 
 
 def start_ucarp(host: Host, advskew: int, directory: Path) -> subprocess.Popen[str]:

@@ -14,7 +14,7 @@ import pytest
 from middlewared.sim.seeds import Tally, live, replay
 from middlewared.sim.world import World
 
-SEEDS = 200
+SEEDS = 100
 AT_ONCE = 25
 
 
