@@ -8,6 +8,7 @@ And no import is forced, whoever asks for it, unless fenced says that nobody els
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -28,7 +29,9 @@ class ToldPools:
         self._tell = tell
         self._fenced = fenced
         self._may_be_here: list[str] = []
+        self._leaving: list[str] = []
         self._given_up: set[str] = set()
+        self._one_look = asyncio.Lock()
 
     async def imported(self) -> Sequence[Imported]:
         return await self._store.imported()
@@ -78,15 +81,18 @@ class ToldPools:
 
     async def look(self) -> Sequence[Imported]:
         """What is imported here at this moment; fenced is told. Raises PortFailed."""
-        here = await self._store.imported()
-        self._given_up -= {pool.guid for pool in here}
-        self._tell(sorted({*(pool.guid for pool in here), *self._may_be_here}))
-        return here
+        async with self._one_look:  # the later word is the newer one
+            # What is seen may be older than what comes or goes meanwhile.
+            came, gone = list(self._may_be_here), set(self._given_up)
+            here = await self._store.imported()
+            self._given_up -= {pool.guid for pool in here} & gone
+            self._tell(sorted({*(pool.guid for pool in here), *came, *self._may_be_here}))
+            return here
 
     async def missing(self, wanted: Sequence[PoolName]) -> Sequence[PoolName]:
-        """Those that are not here, and were not given up here by anybody. Raises PortFailed."""
+        """Those that are not here, and are not given up here by anybody. Raises PortFailed."""
         here = {pool.guid for pool in await self.look()}
-        return [pool for pool in wanted if pool.guid not in here | self._given_up]
+        return [pool for pool in wanted if pool.guid not in here.union(self._given_up, self._leaving)]
 
     @asynccontextmanager
     async def _coming(self, guid: str) -> AsyncIterator[None]:
@@ -106,8 +112,11 @@ class ToldPools:
     async def _going(self, name: str) -> AsyncIterator[None]:
         """What is here afterwards is told, whatever became of it."""
         going = [pool.guid for pool in await self._store.imported() if pool.name == name]
+        self._leaving += going
         try:
             yield
             self._given_up.update(going)
         finally:
+            for guid in going:
+                self._leaving.remove(guid)
             await self.look()

@@ -9,7 +9,8 @@ import pytest
 
 from middlewared.engine.told_pools import ToldPools
 from middlewared.kernel.errors import PortFailed
-from middlewared.kernel.pools import Layout, Vdev
+from middlewared.kernel.facts import PoolName
+from middlewared.kernel.pools import Imported, Layout, Vdev
 from middlewared.sim.pools import MemoryPools, PoolDisks
 
 OTHER = Layout(data=(Vdev(type="MIRROR", devices=("/dev/shelf/2", "/dev/shelf/3")),))
@@ -89,3 +90,84 @@ async def test_an_import_that_is_cancelled_leaves_the_pool_told_for_it_may_come_
 
 async def never(guid: str, *, force: bool = False) -> None:
     await asyncio.Event().wait()
+
+
+class SlowPools(MemoryPools):
+    """begins: what is asked does nothing before. proven: an export is not over before. answers: nor is a look."""
+
+    def __init__(self, shared: PoolDisks) -> None:
+        super().__init__(shared, "a")
+        self.begins, self.proven, self.answers = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        for gate in (self.begins, self.proven, self.answers):
+            gate.set()
+
+    async def imported(self) -> tuple[Imported, ...]:
+        seen = await super().imported()
+        await self.answers.wait()
+        return seen
+
+    async def import_pool(self, guid: str, *, force: bool = False) -> None:
+        await self.begins.wait()
+        await super().import_pool(guid, force=force)
+
+    async def export_pool(self, name: str, *, force: bool = False) -> None:
+        await self.begins.wait()
+        await super().export_pool(name, force=force)
+        await self.proven.wait()
+
+
+async def all_wait() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_pool_that_is_being_exported_is_not_missed() -> None:
+    world = World()
+    zfs = SlowPools(world.disks)
+    pools = ToldPools(zfs, world.tell, lambda: True)
+    wanted = (PoolName(name="tank", guid=await pools.create("tank", MIRROR)),)
+    zfs.proven.clear()
+    exporting = asyncio.create_task(pools.export_pool("tank"))
+    await all_wait()
+    assert await pools.missing(wanted) == []
+    zfs.proven.set()
+    await exporting
+    assert await pools.missing(wanted) == []
+
+
+async def test_a_look_from_before_an_export_does_not_make_the_pool_missed_again() -> None:
+    world = World()
+    zfs = SlowPools(world.disks)
+    pools = ToldPools(zfs, world.tell, lambda: True)
+    wanted = (PoolName(name="tank", guid=await pools.create("tank", MIRROR)),)
+    zfs.begins.clear()
+    exporting = asyncio.create_task(pools.export_pool("tank"))
+    await all_wait()
+    zfs.answers.clear()
+    looking = asyncio.create_task(pools.look())
+    await all_wait()
+    zfs.begins.set()
+    await all_wait()
+    zfs.answers.set()
+    await asyncio.gather(exporting, looking)
+    assert await pools.missing(wanted) == []
+
+
+async def test_a_look_from_before_an_import_tells_the_pool_all_the_same() -> None:
+    world = World()
+    zfs = SlowPools(world.disks)
+    pools = ToldPools(zfs, world.tell, lambda: True)
+    guid = await pools.create("tank", MIRROR)
+    await pools.export_pool("tank")
+    zfs.begins.clear()
+    importing = asyncio.create_task(pools.import_pool(guid))
+    await all_wait()
+    zfs.answers.clear()
+    looking = asyncio.create_task(pools.look())
+    await all_wait()
+    zfs.begins.set()
+    await all_wait()
+    world.told.clear()
+    zfs.answers.set()
+    await asyncio.gather(importing, looking)
+    assert world.told == [[guid], [guid]]
