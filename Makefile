@@ -27,10 +27,10 @@ run: setup  ## bring up two controllers on this machine and show them, until Ctr
 	@$(BIN)/middlewared-lab up
 
 test: setup  ## run every test that takes no long time
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 test-full: setup  ## run every test
-	@$(BIN)/pytest --full
+	@$(BIN)/pytest --full -n 2 --dist loadfile
 
 sim: setup  ## the pair under simulated faults: SEEDS=, FIRST=
 	@$(BIN)/python -m middlewared.sim --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0) --processes 2
