@@ -1,4 +1,8 @@
-"""Run a command of ZFS: nothing on its stdin, English words, a bounded end, and the whole output or PortFailed."""
+"""Run a command of ZFS: nothing on its stdin, English words, a bounded end, and the whole output or PortFailed.
+
+A command dies with the process that asked: whoever comes after it looks at what is imported, and an import that began
+before would not be seen there yet.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +35,7 @@ class Commands:
         """What it printed. Raises Failed where it ended with another status than 0, else PortFailed."""
         try:
             process = await asyncio.create_subprocess_exec(
+                *("setpriv", "--pdeathsig", "KILL", "--"),
                 *self._enter,
                 *argv,
                 stdin=asyncio.subprocess.DEVNULL,
