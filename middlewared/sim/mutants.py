@@ -214,7 +214,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "pools-never-told",
         "middlewared/engine/told_pools.py",
-        "self._tell(sorted({*(pool.guid for pool in here), *self._may_be_here}))",
+        "self._tell(sorted({*(pool.guid for pool in here), *came, *self._may_be_here}))",
         "self._tell([])",
         "fenced does not know that this controller has pools",
     ),
