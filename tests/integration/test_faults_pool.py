@@ -6,6 +6,9 @@ Needs root and zfs-fuse. What is measured and tried many times over is for `pyth
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ import pytest
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.facts import Node
 from middlewared.lab.driver import Pair
-from middlewared.lab.faults import NODES
+from middlewared.lab.faults import NODES, Link
 from middlewared.lab.programs import pools_possible
 from tests.failover import tank
 from tests.failover.importers import Importers
@@ -25,6 +28,17 @@ from tests.integration.conftest import holds_for
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
 SERVES_S = 30.0
+
+WEDGED_ZPOOL = """#!/bin/sh
+# zpool as mode says: hangs, an export does not end; lies, it does nothing, and from then on no pool is listed.
+cd {directory} || exit 1
+case "$(cat mode) $1" in
+"hangs export") exec sleep 60 ;;
+"lies export") echo lied > mode && exit 0 ;;
+"lied list") exit 0 ;;
+esac
+exec ./zpool "$@"
+"""
 
 
 class Bench:
@@ -51,6 +65,20 @@ class Bench:
         assert verdict.clean, verdict
         assert tank.scrub(self.pair, self.pool).errors == 0
         assert self.importers.most == 1
+
+
+def wedge_zpool(pair: Pair, node: Node, mode: str) -> None:
+    """The node's zpool is another one until the node boots."""
+    directory = pair.layout.machine(node) / "wedged"
+    directory.mkdir(exist_ok=True)
+    real = shutil.which("zpool")
+    assert real is not None
+    shutil.copy(real, directory / "zpool")
+    wedged = directory / "wedged"
+    wedged.write_text(WEDGED_ZPOOL.format(directory=directory))
+    wedged.chmod(0o755)
+    (directory / "mode").write_text(mode)
+    pair.run(node, "mount", "--bind", str(wedged), os.path.realpath(real))
 
 
 @pytest.fixture
@@ -116,6 +144,47 @@ def test_f36_s1_of_two_that_get_power_again_exactly_one_has_the_pool(bench: Benc
     time.sleep(gap_s)
     pair.power_on(second)
     pair.wait_until("one has the pool", lambda: len(bench.importers.now.imported) == 1, SERVES_S)
+    bench.is_unharmed()
+
+
+@pytest.mark.parametrize("mode", ["hangs", "lies"])
+def test_s3_s4_an_export_that_hangs_or_is_not_true_ends_the_owner_and_the_other_one_imports(
+    bench: Bench, mode: str
+) -> None:
+    pair = bench.pair
+    boot = pair.root_pid("A")
+    wedge_zpool(pair, "A", mode)
+    with contextlib.suppress(MiddlewareError):
+        pair.call("A", "failover.become_passive")
+    bench.writer.wait_for("B")
+    pair.wait_until("A booted", lambda: pair.root_pid("A") not in (0, boot), SERVES_S)
+    assert bench.active == "B"
+    bench.is_unharmed()
+
+
+def test_f18_an_owner_that_is_cut_off_from_everything_is_relieved_and_is_standby_again(bench: Bench) -> None:
+    pair = bench.pair
+    everything: tuple[Link, ...] = ("lan:A", "interlink", "shelf:A")
+    pair.cut(*everything)
+    taken_ns = bench.writer.wait_for("B")
+    assert bench.importers.now.could_write == ("B",)
+    pair.heal(*everything)
+    assert bench.active == "B"
+    assert bench.writer.first_after("A", taken_ns) is None
+    bench.is_unharmed()
+
+
+@pytest.mark.parametrize("stalled_s", [0.2, 1.0])
+def test_f6_a_middlewared_that_stands_still_moves_nothing(bench: Bench, stalled_s: float) -> None:
+    pair = bench.pair
+    pid = pair.pid("A", "middlewared")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        holds_for(lambda: bench.importers.now.imported == ("A",), stalled_s, "A alone has the pool")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    bench.writer.wait_for("A")
+    assert (bench.active, pair.pid("A", "middlewared")) == ("A", pid)
     bench.is_unharmed()
 
 

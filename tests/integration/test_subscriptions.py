@@ -67,3 +67,27 @@ def test_a_subscriber_hears_every_committed_change_once_and_in_order_while_the_a
     assert len({term for _, term in committed}) == 2
     pair.power_on("A")
     pair.wait_until("A is standby in sync", lambda: pair.is_whole("B"), within_s=8)
+
+
+def test_s14_who_listens_hears_the_reasons_come_and_go_while_the_other_controller_boots(pair: Pair) -> None:
+    subscriber = Subscriber(pair)
+
+    async def run() -> list[list[str]]:
+        heard: list[list[str]] = []
+        async with subscriber.client() as client:
+            changes = await client.subscribe("failover.disabled.reasons", timeout_s=WITHIN_S)
+            await asyncio.to_thread(pair.power_off, "B")
+            booting: asyncio.Task[None] | None = None
+            async with asyncio.timeout(2 * WITHIN_S):
+                async for change in changes:
+                    heard.append(list(change["fields"]["disabled_reasons"]))
+                    if booting is None and heard[-1]:
+                        booting = asyncio.create_task(asyncio.to_thread(pair.power_on, "B"))
+                    elif booting is not None and not heard[-1]:
+                        await booting
+                        return heard
+        return heard
+
+    heard = asyncio.run(run())
+    assert heard[-1] == []
+    assert len(heard) > 1

@@ -200,3 +200,27 @@ def test_who_is_forced_to_be_active_stays_so(pair: Pair) -> None:
         pair.force_master(forced)
         pair.wait_until("the pair is whole", pair.is_whole, TAKEOVER_S)
         assert pair.role(forced) == "MASTER", turn
+
+
+async def write_many(pair: Pair, clients: int, each: int) -> None:
+    async def write(number: int) -> None:
+        up = pair.result
+        async with Client(up.vip_url, username=up.user, password=up.password, patience_s=CALL_S) as client:
+            for count in range(each):
+                await client.request("network.configuration.update", [{"domain": f"c{number}-{count}.test"}])
+
+    await asyncio.gather(*map(write, range(clients)))
+
+
+@pytest.mark.full
+def test_s8_a_standby_that_was_off_during_a_thousand_writes_is_equal_again_from_the_log(pair: Pair) -> None:
+    log = pair.layout.machine("B") / "log.db"
+    file, had = log.stat().st_ino, len(records(pair, "B"))
+    pair.power_off("B")
+    asyncio.run(write_many(pair, 8, 125))
+    pair.power_on("B")
+    pair.wait_until("B is standby in sync", lambda: pair.is_whole("A"), within_s=15)
+    assert len(records(pair, "B")) >= had + 1000
+    assert records(pair, "A") == records(pair, "B")
+    assert pair.sync("A").state_digest == pair.sync("B").state_digest
+    assert log.stat().st_ino == file, "what it had stayed"

@@ -10,6 +10,8 @@ Its traps, and what is done about each:
   its root (-R), below which it says what it likes.
 - An export that fails halfway may have unmounted something, and one that hangs is not over when its command is killed.
   So an export is proven: the pool is not there any more, and nothing of it is mounted.
+- What it says of its pools is not believed alone: a pool that it does not list while a dataset of it stays mounted
+  below MOUNTS is neither here nor gone, and nobody may take it for one that the other controller can have.
 - It lets go of a file system a moment after it is unmounted, and says "busy" until then: what is refused with that word
   is asked for again for BUSY_S.
 - A pool that has stopped (its disks refuse) answers `status`, and hangs in all that writes: every command has an end.
@@ -50,7 +52,11 @@ class ZfsFuse:
         self._mountinfo = process / "mountinfo"
 
     async def imported(self) -> tuple[Imported, ...]:
-        return tuple(pool for pool, _ in (await self._list()).values())
+        before = self._ours()
+        pools = await self._list()
+        if unknown := (before & self._ours()) - pools.keys():
+            raise PortFailed("list the pools", f"{min(unknown)} is mounted, and ZFS does not list it")
+        return tuple(pool for pool, _ in pools.values())
 
     async def found(self) -> tuple[Found, ...]:
         purpose = "look for pools"
@@ -175,6 +181,10 @@ class ZfsFuse:
                 await asyncio.to_thread(pages.drop, self._devices)
         except TimeoutError:
             raise PortFailed(purpose, f"a disk in {self._search} does not answer") from None
+
+    def _ours(self) -> set[str]:
+        """The pools of which something is mounted below MOUNTS."""
+        return {id_.partition("/")[0] for id_, where in self._mounts().items() if where.startswith(f"{MOUNTS}/")}
 
     def _mounts(self) -> dict[str, str]:
         try:
