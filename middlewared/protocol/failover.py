@@ -203,7 +203,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "RESIGNED",
         Verdict.STAND_BY,
-        "we gave the term up less than 5 s ago",
+        "we gave the term up less than 5 s ago, and the peer is not gone, or a promotion failed here",
         "h4 h5",
         conditions.resigned,
     ),

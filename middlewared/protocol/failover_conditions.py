@@ -166,6 +166,8 @@ def promotion_failed(s: Situation) -> str | None:
 def resigned(s: Situation) -> str | None:
     if s.view.resigned_at is None or s.now - s.view.resigned_at >= s.view.windows.resign_s:
         return None
+    if s.gone and not s.failed:
+        return None
     return f"this controller gave its term up {s.now - s.view.resigned_at:.1f} s ago for {s.peer} to take"
 
 

@@ -258,6 +258,17 @@ TABLE: list[tuple[str, View, str]] = [
     ("the peer resigned, a promotion failed here", view(heard=RESIGNED, failed_at=NOW - 30), "PEER_OWNS"),
     ("the peer resigned, this one ended itself often", view(heard=RESIGNED, ended_often=True), "PEER_OWNS"),
     ("this one resigned", idle(resigned_at=NOW - 1, settings=settings(default_node="B")), "RESIGNED"),
+    ("this one resigned, and the peer is gone", silent(GONE_S, resigned_at=NOW - 2), "GONE"),
+    (
+        "this one resigned, and the peer cannot be heard",
+        silent(GONE_S, resigned_at=NOW - 2, heard_since=None),
+        "RESIGNED",
+    ),
+    (
+        "a promotion failed here, and the peer is gone",
+        silent(GONE_S, resigned_at=NOW - 2, failed_at=NOW - 2),
+        "RESIGNED",
+    ),
     (
         "this one resigned and nobody took it",
         idle(resigned_at=NOW - 5, settings=settings(default_node="B")),
