@@ -31,6 +31,8 @@ from middlewared.sim.timeline import Clock, Timeline
 VHID, ADDRESS = 1, "192.0.2.10"
 FENCED_PATIENCE_S = 1.0
 Deed: TypeAlias = Literal["take", "renew", "renew too late", "drop"]
+Word: TypeAlias = Literal["begins", "sends", "believes"]
+"""What a carpd does with adverts. begins: it is a new process, which knows of none."""
 
 
 class Kernel:

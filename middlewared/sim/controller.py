@@ -8,7 +8,7 @@ from __future__ import annotations
 from middlewared.fenced.memory import Memory
 from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.facts import Node, other
-from middlewared.sim.carp import Deed, Kernel
+from middlewared.sim.carp import Deed, Kernel, Word
 from middlewared.sim.disk import Platter
 from middlewared.sim.fenced_process import FencedProcess
 from middlewared.sim.processes import TIMING, Middlewared, World
@@ -30,13 +30,14 @@ class Controller:
         self._rate = rate
         self._boots = 0
         self.frozen = False
+        self._frozen_at = 0.0
         self.slow_s = 0.0
         self.powered = False
         self.memory: Memory | None = None
         self.middlewared: Middlewared | None = None
         self.fenced: FencedProcess | None = None
         self.signs: Signs | None = None
-        self.zfs = Zfs(world.timeline, world.random, node, world.pool_disks, self._imported)
+        self.zfs = Zfs(world.timeline, world.random, node, world.pool_disks, self)
         self.kernel = Kernel(world.timeline, self._address)
         self.clock: Clock
         self.boot_id = ""
@@ -81,9 +82,17 @@ class Controller:
             self.power_off()
             self.world.timeline.after(REBOOT_S, self.boot)
 
-    def _imported(self, guid: str) -> None:
+    def importing(self, guid: str) -> None:
+        self.world.trace.add(self.node, "imports", guid=guid)
+        self.world.watch.importing(self.node, guid)
+
+    def imported(self, guid: str) -> None:
         self.world.trace.add(self.node, "imported", guid=guid)
         self.world.watch.imported(self.node, guid)
+
+    def exporting(self, name: str) -> None:
+        self.world.trace.add(self.node, "exports", name=name)
+        self.world.watch.exporting(self.node, name)
 
     def _address(self, deed: Deed) -> None:
         if deed in ("take", "drop", "renew too late"):
@@ -96,7 +105,15 @@ class Controller:
         self.world.timeline.after(0.0, self.power_off)
         self.world.timeline.after(REBOOT_S, self.boot)
 
+    def _advert(self, word: Word, data: bytes) -> None:
+        self.world.watch.advert(self.node, word, data)
+
     def freeze(self, frozen: bool) -> None:
+        now = self.world.timeline.now
+        if self.frozen and not frozen:
+            self.world.watch.stood_still(self.node, now - self._frozen_at)
+        elif frozen and not self.frozen:
+            self._frozen_at = now
         self.frozen = self.zfs.frozen = frozen
         self.world.trace.add(self.node, "frozen" if frozen else "thawed")
         for process in (self.middlewared, self.fenced):
@@ -141,7 +158,9 @@ class Controller:
             lambda: world.controllers[other(self.node)].signs,
             TIMING,
             self.kernel,
+            self._advert,
         )
+        self._advert("begins", b"")
         self.signs.run()
         self.signs.frozen = self.frozen
 

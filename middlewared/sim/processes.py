@@ -37,7 +37,7 @@ from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication import Replica
 from middlewared.sim import noun
-from middlewared.sim.carp import Deed
+from middlewared.sim.carp import Deed, Kernel, Word
 from middlewared.sim.disk import Platter, SimLog, SimState, open_state, rebuild
 from middlewared.sim.hub import FenceClient
 from middlewared.sim.loop import Loop, MortalClock, Thread
@@ -85,13 +85,21 @@ class Watch(Protocol):
 
     def address(self, node: Node, deed: Deed) -> None: ...
 
+    def advert(self, node: Node, word: Word, data: bytes) -> None: ...
+
+    def stood_still(self, node: Node, for_s: float) -> None: ...
+
     def halted(self, node: Node, why: str) -> None: ...
 
     def differs(self, node: Node, seq: int) -> None: ...
 
     def stood(self, rule: str, phase: str) -> None: ...
 
+    def importing(self, node: Node, guid: str) -> None: ...
+
     def imported(self, node: Node, guid: str) -> None: ...
+
+    def exporting(self, node: Node, name: str) -> None: ...
 
 
 class Machine(Protocol):
@@ -108,6 +116,7 @@ class Machine(Protocol):
     middlewared: Middlewared | None
     fenced: FencedProcess | None
     signs: Signs | None
+    kernel: Kernel
     zfs: Zfs
 
     def kill_middlewared(self, why: str) -> None: ...
@@ -230,7 +239,7 @@ class Middlewared:
             Drain(self.engine, self.tenure, self.replicator),
             self._peer.ask,
             MemoryTransitions(),
-            vips_up=lambda: False,
+            vips_up=lambda: self.controller.kernel.answers,
         )
         succession.others = _nothing_else
         self._peer.answer_by(succession.answer)

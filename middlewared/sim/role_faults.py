@@ -62,6 +62,21 @@ def all_networks(world: World) -> Undo:
     return plug
 
 
+def cut_off(world: World) -> Undo:
+    """One controller goes on, and reaches nothing any more: no network, no interlink, no shared disk."""
+    node = some_node(world)
+    cables = [(f"cable{number}", node) for number in range(len(world.disks))]
+    interlink = [(channel, end) for channel in ("line", "beat") for end in NODES]
+    undo = cut_paths(world, [*interlink, *cables, *_lan_of(node)])
+    set_carrier(world, False)
+
+    def plug() -> None:
+        undo()
+        set_carrier(world, True)
+
+    return plug
+
+
 def crash_carpd(world: World) -> Undo:
     world.controllers[some_node(world)].kill_carpd()
     return nothing

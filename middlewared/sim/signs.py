@@ -12,7 +12,7 @@ import msgspec
 
 from middlewared.config import Timing
 from middlewared.protocol import hub
-from middlewared.sim.carp import Carp, Kernel
+from middlewared.sim.carp import Carp, Kernel, Word
 from middlewared.sim.hub import RETRY_S, Client, HubServer
 from middlewared.sim.network import Path
 from middlewared.sim.timeline import Clock, Timeline
@@ -21,7 +21,7 @@ HEARTBEAT_S = 0.1
 
 
 class Signs:
-    """One controller's carpd. running: whether its processes run at this moment; dead: for good."""
+    """One controller's carpd. frozen: it does not run at this moment; dead: for good. told: of each advert."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Signs:
         peer: Callable[[], Signs | None],
         timing: Timing,
         kernel: Kernel,
+        told: Callable[[Word, bytes], None],
     ) -> None:
         self._timeline = timeline
         self._clock = clock
@@ -44,6 +45,7 @@ class Signs:
         self._adverts = adverts
         self._lan = lan
         self._peer = peer
+        self._told = told
         self.dead = self.frozen = False
         self.carrier = True
         self._client: Client | None = None
@@ -81,7 +83,10 @@ class Signs:
 
     def hear_advert(self, data: bytes, source: str) -> None:
         if not (self.dead or self.frozen):
+            before = self._carp.heard_at
             self._carp.heard(data, source)
+            if self._carp.heard_at != before:
+                self._told("believes", data)
             self._heard = msgspec.structs.replace(self._heard, advert_at=self._carp.heard_at)
 
     def leave(self) -> None:
@@ -139,6 +144,7 @@ class Signs:
         self._beats.carry(self._timeline, lambda: peer.hear_beat(word))
 
     def _advertise(self, data: bytes) -> None:
+        self._told("sends", data)
         peer = self._peer()
         if peer is not None:
             self._adverts.carry(self._timeline, lambda: peer.hear_advert(data, self._boot_id))

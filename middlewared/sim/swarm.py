@@ -64,6 +64,7 @@ RARE: tuple[Kind, ...] = (
     Kind(role_faults.pool_ports, 2, 4.0),
     Kind(role_faults.zfs_hangs, 1, 8.0),
     Kind(role_faults.blink, 1, 0.0),
+    Kind(role_faults.cut_off, 1, 8.0),
 )
 """Whether a seed has one of these is drawn from a number of its own: the worlds without them stay what they were."""
 RARE_EVERY_S = 1.0

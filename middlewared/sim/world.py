@@ -22,7 +22,7 @@ from middlewared.kernel.tenure import TermBegan
 from middlewared.protocol import hub
 from middlewared.protocol.replication_owner import Owner, Phase
 from middlewared.sim import checkers
-from middlewared.sim.carp import ADDRESS, VHID, Deed
+from middlewared.sim.carp import ADDRESS, VHID, Deed, Word
 from middlewared.sim.checkers.checker import FIRST_TERM
 from middlewared.sim.clients import Answer, Client, Operation
 from middlewared.sim.controller import Controller
@@ -217,6 +217,9 @@ class World:
         for pool in self.pools:
             if self.importers(pool.guid) != {owners[0]}:
                 return f"{owners[0]} owns, and {pool.name} is imported by {sorted(self.importers(pool.guid))}"
+        foreign = sum(disk.register.holding.owner != owners[0] for disk in self.disks)
+        if foreign:
+            return f"{owners[0]} owns, and {foreign} of {len(self.disks)} disks are not reserved for it"
         answering = [node for node in NODES if self.answers(node)]
         if answering != owners:
             return f"{owners[0]} owns, and the address is answered by {answering}"
@@ -255,6 +258,7 @@ class World:
         middlewared = self.controllers[node].middlewared
         return middlewared.state.states if middlewared is not None else None
 
+    lease_s = TIMING.lease_s
     both_may_answer_s = 2 * TIMING.lease_s + TIMING.renew_s
 
     def answers(self, node: Node) -> bool:
@@ -329,9 +333,25 @@ class World:
         for checker in self.checkers:
             checker.address(node, deed, self.timeline.now)
 
+    def advert(self, node: Node, word: Word, data: bytes) -> None:
+        for checker in self.checkers:
+            checker.advert(node, word, data)
+
+    def stood_still(self, node: Node, for_s: float) -> None:
+        for checker in self.checkers:
+            checker.stood_still(node, for_s)
+
+    def importing(self, node: Node, guid: str) -> None:
+        for checker in self.checkers:
+            checker.importing(node, guid)
+
     def imported(self, node: Node, guid: str) -> None:
         for checker in self.checkers:
             checker.imported(node, guid)
+
+    def exporting(self, node: Node, name: str) -> None:
+        for checker in self.checkers:
+            checker.exporting(node, name)
 
     def granted(self, node: Node, term: int) -> None:
         for checker in self.checkers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from middlewared.kernel.errors import PortFailed
 from middlewared.kernel.facts import Node
@@ -24,18 +24,32 @@ CHANGE_S = 0.6
 FROZEN_S = 0.1
 
 
+class Told(Protocol):
+    """Who sees what the machine does with pools."""
+
+    def importing(self, guid: str) -> None:
+        """It is asked for."""
+        ...
+
+    def imported(self, guid: str) -> None:
+        """It is there."""
+        ...
+
+    def exporting(self, name: str) -> None:
+        """It is asked for."""
+        ...
+
+
 class Zfs:
-    """The machine's part. imported: told the guid of each pool that has just been imported here.
+    """The machine's part. told: of each import and export.
 
     frozen: the whole machine is. hangs: what is asked waits, as it does for disks that answer nothing.
     """
 
-    def __init__(
-        self, timeline: Timeline, random: Random, node: Node, shared: PoolDisks, imported: Callable[[str], None]
-    ):
+    def __init__(self, timeline: Timeline, random: Random, node: Node, shared: PoolDisks, told: Told) -> None:
         self._timeline = timeline
         self._random = random
-        self._imported = imported
+        self.told = told
         self._boot = 0
         self.pools = MemoryPools(shared, node)
         self.frozen = self.hangs = False
@@ -69,9 +83,6 @@ class Zfs:
         except PortFailed as e:
             tell(e)
 
-    def was_imported(self, guid: str) -> None:
-        self._imported(guid)
-
 
 class ProcessZfs:
     """ports.PoolStore."""
@@ -92,11 +103,13 @@ class ProcessZfs:
     async def import_pool(self, guid: str, *, force: bool = False) -> None:
         async def work() -> None:
             await self._zfs.pools.import_pool(guid, force=force)
-            self._zfs.was_imported(guid)
+            self._zfs.told.imported(guid)
 
+        self._zfs.told.importing(guid)
         await self._ask(CHANGE_S, work)
 
     async def export_pool(self, name: str, *, force: bool = False) -> None:
+        self._zfs.told.exporting(name)
         await self._ask(CHANGE_S, lambda: self._zfs.pools.export_pool(name, force=force))
 
     async def create(self, name: str, layout: Layout, *, force: bool = False) -> str:

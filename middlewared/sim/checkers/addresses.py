@@ -30,6 +30,10 @@ class OneAddress(Checker):
         if both_s > self.scene.both_may_answer_s:
             self.wrong(f"both answer for the address since {both_s:.2f} s")
 
+    def stood_still(self, node: Node, for_s: float) -> None:
+        if for_s > self.scene.lease_s and self.scene.answers(node):
+            self.wrong(f"{node} answers for the address, and stood still for {for_s:.2f} s, longer than its lease")
+
     def at_end(self) -> None:
         nodes: tuple[Node, Node] = ("A", "B")
         answering = [node for node in nodes if self.scene.answers(node)]

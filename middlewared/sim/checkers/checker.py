@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from middlewared.kernel.event import Position, Record
 from middlewared.kernel.facts import Node
-from middlewared.sim.carp import Deed
+from middlewared.sim.carp import Deed, Word
 from middlewared.sim.clients import Answer, Operation
 from middlewared.sim.disk import Platter
 from middlewared.sim.voter import Disk
@@ -43,6 +43,8 @@ class Scene(Protocol):
         """The shared disks that the controller reaches."""
         ...
 
+    lease_s: float
+    """For how long a kernel answers for the address on the strength of one word of its carpd."""
     both_may_answer_s: float
     """For how long two may answer for the address: a lease of the term, and one of the address."""
 
@@ -82,8 +84,20 @@ class Checker:
     def address(self, node: Node, deed: Deed, at_s: float) -> None:
         """What `node` did with its virtual address, at this virtual time."""
 
+    def advert(self, node: Node, word: Word, data: bytes) -> None:
+        """What carpd of `node` does with an advert: it sends it, or believes what another sent."""
+
+    def stood_still(self, node: Node, for_s: float) -> None:
+        """`node` was frozen for so long, and runs again from this moment on."""
+
+    def importing(self, node: Node, guid: str) -> None:
+        """`node` begins to import this pool."""
+
     def imported(self, node: Node, guid: str) -> None:
         """`node` has just imported this pool."""
+
+    def exporting(self, node: Node, name: str) -> None:
+        """`node` begins to export this pool."""
 
     def granted(self, node: Node, term: int) -> None:
         """fenced of `node` won `term`."""
