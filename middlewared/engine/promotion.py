@@ -7,8 +7,9 @@
 A controller that was never paired has nobody to fence, and forces nothing.
 
 A pool that cannot be imported here fails the promotion while the other controller may do better: what was imported is
-exported again and the term given up. Where the other one cannot be asked, or says that it cannot take over either, the
-rest of the pools is served, and what is missing is told; none at all is served only where an operator forced it.
+exported again, with clients kept out, and the term given up. Where the other one cannot be asked, or says that it
+cannot take over either, the rest of the pools is served, and what is missing is told; none at all is served only where
+an operator forced it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from middlewared.engine.own_pools import OwnPools
 from middlewared.engine.standings import LOOK_S, Standings, owns
@@ -23,20 +25,33 @@ from middlewared.engine.steps import Deeds
 from middlewared.kernel.errors import CallFailed
 
 
+class LetIn(Protocol):
+    """What fenced is told: shell.fence_client.FenceClient."""
+
+    def serve(self, term: int) -> None: ...
+
+    def block(self, term: int, why: str) -> None: ...
+
+
 class Promotion:
-    """serve: tells fenced that what a term needs is there. peer_could: whether the other one says that it could."""
+    """fence: is told that what a term needs is there, or that clients are to be kept out.
+
+    peer_could: whether the other one says that it could. vips_up: whether any VIP is held here.
+    """
 
     def __init__(
         self,
         standings: Standings,
         pools: OwnPools,
-        serve: Callable[[int], None],
+        fence: LetIn,
         peer_could: Callable[[], Awaitable[bool]],
+        vips_up: Callable[[], bool],
     ) -> None:
         self._standings = standings
         self._pools = pools
-        self._serve = serve
+        self._fenced = fence
         self._peer_could = peer_could
+        self._vips_up = vips_up
 
     def deeds(self) -> Deeds:
         return Deeds(
@@ -70,6 +85,11 @@ class Promotion:
         return standing is not None and standing.role == "SINGLE"
 
     async def _export(self) -> str:
+        """Where this controller served already, and only lacked a pool, clients are here."""
+        standing = self._standings.now
+        if standing is not None and standing.role == "OWNER":
+            self._fenced.block(standing.term, "a pool cannot be imported here")
+            await self._standings.until(lambda s: not s.serves and not self._vips_up())
         return await self._pools.export_all(force=True)
 
     async def _let_in(self) -> str:
@@ -78,5 +98,5 @@ class Promotion:
             standing = await self._standings.until(owns)
             if standing.serves:
                 return ""
-            self._serve(standing.term)
+            self._fenced.serve(standing.term)
             await asyncio.sleep(LOOK_S)

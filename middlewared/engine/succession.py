@@ -239,7 +239,7 @@ class Succession:
 
     async def _promote(self, standing: hub.Standing) -> None:
         self._refuse_wish("This controller is becoming active only now")
-        deeds = Promotion(self._standings, self._pools, self._fence.serve, self._peer_could).deeds()
+        deeds = Promotion(self._standings, self._pools, self._fence, self._peer_could, self._vips_up).deeds()
         run = await self._carry_out(PROMOTION, deeds, standing, standing.why)
         if run.phase is not Phase.DONE:
             self._missing_from = self._clock.boottime() + IMPORT_AGAIN_S

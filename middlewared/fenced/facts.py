@@ -191,7 +191,8 @@ class Facts:
 
     def _overtaken(self, disks: Disks, now: float) -> float | None:
         states = (*disks.states(), *disks.others()) if self.owns else ()
-        ahead = any(state.reachable and state.term > self.term for state in states)
+        # In our own term a disk can be the peer's: of two claims at once one won, and the loser lost its power.
+        ahead = any(s.reachable and (s.term, s.owner == other(self.node)) > (self.term, False) for s in states)
         if not ahead:
             self._overtaken_since = None
         elif self._overtaken_since is None:

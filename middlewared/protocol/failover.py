@@ -114,8 +114,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "REGAINS",
         Verdict.CLAIM,
-        "an owner; a majority of the disks answers and is not the peer's; fewer hold our term, or one has a later term "
-        "for `overtaken_s`",
+        "an owner; a majority of the disks answers and is not the peer's; fewer hold our term, or one has a later "
+        "term, or is the peer's in ours, for `overtaken_s`",
         "R3 t2 F31",
         conditions.regains,
     ),

@@ -63,7 +63,7 @@ def regains(s: Situation) -> str | None:
     if not s.view.owns or not s.readable:
         return None
     if s.overtaken:
-        return f"a shared disk has a later term than {s.view.term}, so that it refuses this controller"
+        return f"a shared disk is {s.peer}'s in term {s.view.term}, or has a later one, and refuses this controller"
     if s.majority(s.mine):
         return None
     return f"only {len(s.mine)} of {len(s.view.voters)} disks hold term {s.view.term}, and {s.peer} has no majority"

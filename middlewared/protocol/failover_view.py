@@ -58,7 +58,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     or why this controller does not see the disks of one; None while all is well, or nobody says.
     failed_at: when a promotion last failed here. ended_often: this controller ended itself three times in ten minutes.
     moves: when the term went from one controller to the other, as seen in this boot; oldest first.
-    overtaken_since: since when a shared disk, voter or not, has been in a later term than the one that is owned.
+    overtaken_since: since when a shared disk, voter or not, has been in a later term than the one that is owned,
+    or in that one and the peer's.
     """
 
     node: Node

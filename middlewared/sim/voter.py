@@ -16,11 +16,23 @@ T = TypeVar("T")
 
 
 class Disk:
-    """The register itself; every controller's voter on it sees the same one. dead: nobody is answered."""
+    """The register itself; every controller's voter on it sees the same one. dead: nobody is answered.
+
+    told: to whom it belongs, as each controller's fenced was told last; nothing where it was not answered.
+    """
 
     def __init__(self) -> None:
         self.register = Register()
         self.dead = False
+        self.told: dict[Node, Node | None] = {}
+
+    def tell(self, node: Node, said: object) -> None:
+        """This reaches the controller, as an answer."""
+        match said:
+            case Holding(owner=owner) | Granted(holding=Holding(owner=owner)) | Denied(holding=Holding(owner=owner)):
+                self.told[node] = owner
+            case Silent():
+                self.told.pop(node, None)
 
 
 class SimVoter:
@@ -101,6 +113,7 @@ class Cable(SimVoter):
 
         def ends(with_what: T | Silent) -> None:
             if not answer.done() and not self._loop.dead:
+                self._disk.tell(self._node, with_what)
                 answer.set_result(with_what)
 
         def at_the_disk() -> None:

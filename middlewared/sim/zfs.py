@@ -1,7 +1,7 @@
 """ZFS of a simulated controller: it belongs to the machine, and takes its time.
 
-`sim.pools` has the pools. What is asked takes effect after a while, whether the process that asked lives on or not, and
-not at all where the machine loses power before. A machine whose processes are frozen does nothing.
+`sim.pools` has the pools. What is asked takes effect after a while, and not at all where the process that asked dies before
+(shell/zfs/commands.py), or the machine loses power. A machine whose processes are frozen does nothing.
 """
 
 from __future__ import annotations
@@ -63,18 +63,26 @@ class Zfs:
         return ProcessZfs(self, loop)
 
     def do(
-        self, usual_s: float, work: Callable[[], Coroutine[Any, Any, T]], tell: Callable[[T | PortFailed], None]
+        self,
+        asker: Loop,
+        usual_s: float,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        tell: Callable[[T | PortFailed], None],
     ) -> None:
         """Do it after a while, and tell what came of it."""
-        self._timeline.after(usual_s * (0.2 + self._random.random()), self._now, self._boot, work, tell)
+        self._timeline.after(usual_s * (0.2 + self._random.random()), self._now, self._boot, asker, work, tell)
 
     def _now(
-        self, boot: int, work: Callable[[], Coroutine[Any, Any, T]], tell: Callable[[T | PortFailed], None]
+        self,
+        boot: int,
+        asker: Loop,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        tell: Callable[[T | PortFailed], None],
     ) -> None:
-        if boot != self._boot:
+        if boot != self._boot or asker.dead:
             return
         if self.frozen or self.hangs:
-            self._timeline.after(FROZEN_S, self._now, boot, work, tell)
+            self._timeline.after(FROZEN_S, self._now, boot, asker, work, tell)
             return
         try:
             work().send(None)
@@ -140,13 +148,13 @@ class ProcessZfs:
         answer = self._loop.create_future()
 
         def tell(what: T | PortFailed) -> None:
-            if self._loop.dead or answer.done():
+            if answer.done():
                 return
             if isinstance(what, PortFailed):
                 answer.set_exception(what)
             else:
                 answer.set_result(what)
 
-        self._zfs.do(usual_s, work, tell)
+        self._zfs.do(self._loop, usual_s, work, tell)
         told: T = await answer
         return told

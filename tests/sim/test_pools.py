@@ -75,17 +75,26 @@ def test_a_disk_that_another_holds_takes_no_write() -> None:
 
 
 class Machine:
-    """One controller's ZFS, and a process that asks it."""
+    """One controller's ZFS, and a process that asks it: zfs.Told."""
 
     def __init__(self) -> None:
         world = a_world_with_pools()
         self.timeline = Timeline()
         self.seen: list[str] = []
         self.guid = world.pools[0].guid
-        self.zfs = Zfs(self.timeline, Random(1), "A", world.pool_disks, self.seen.append)
+        self.zfs = Zfs(self.timeline, Random(1), "A", world.pool_disks, self)
         self.loop = Loop(self.timeline, Clock(self.timeline, 1.0, 0.0), lambda _: None)
         self.process = self.zfs.of(self.loop)
         self.said: list[str] = []
+
+    def importing(self, guid: str) -> None:
+        pass
+
+    def imported(self, guid: str) -> None:
+        self.seen.append(guid)
+
+    def exporting(self, name: str) -> None:
+        pass
 
     def begin_import(self) -> None:
         self.loop.spawn(self._import)
@@ -98,13 +107,13 @@ class Machine:
             self.said.append(e.reason)
 
 
-def test_what_was_asked_of_zfs_takes_effect_when_who_asked_is_dead() -> None:
+def test_what_was_asked_of_zfs_dies_with_who_asked() -> None:
     machine = Machine()
     machine.begin_import()
     machine.timeline.run_until(0.01)
     machine.loop.kill()
     machine.timeline.run_until(2.0)
-    assert (machine.said, machine.seen) == ([], [machine.guid])
+    assert (machine.said, machine.seen) == ([], [])
 
 
 def test_what_was_asked_before_a_power_cut_is_not_done() -> None:

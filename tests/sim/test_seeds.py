@@ -13,6 +13,8 @@ from middlewared.sim.seeds import live
 
 SEEDS = {
     1534: "a fenced that had just started gave its term up and did not say so: a pool was imported on free disks",
+    120: "an owner that lacked one pool exported the others while clients were there",
+    1457: "a disk that the loser of a ballot had got in the winner's own term was left to it",
     292: "an export of a dead process took a pool away from an owner that served",
     405: "an owner that was forced to serve without its pool never imported it",
     1359: "an owner whose successor did not come took no writes",
