@@ -87,7 +87,7 @@ class Promotion:
     async def _export(self) -> str:
         """Where this controller served already, and only lacked a pool, clients are here."""
         standing = self._standings.now
-        if standing is not None and standing.role == "OWNER":
+        if standing is not None and standing.role == "OWNER" and standing.serves:
             self._fenced.block(standing.term, "a pool cannot be imported here")
             await self._standings.until(lambda s: not s.serves and not self._vips_up())
         return await self._pools.export_all(force=True)

@@ -310,25 +310,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "pools are imported before every disk that is reached is ours",
     ),
     Mutant(
-        "leaves-without-export",
-        "middlewared/fenced/fenced.py",
-        "        if not serving.pools.imported:\n            self._resign(decision)",
-        "        if True:\n            self._resign(decision)",
-        "who loses a network frees the disks at once, with the pools still imported",
-    ),
-    Mutant(
         "block-skipped",
         "middlewared/engine/handover.py",
         '        if not self._has_pools:\n            return "no pool is imported"\n        standing',
         '        if True:\n            return ""\n        standing',
         "pools are exported while clients are answered",
-    ),
-    Mutant(
-        "cut-off-goes-on",
-        "middlewared/protocol/failover_conditions.py",
-        '        return f"{unconfirmed} and {s.peer} is not heard"\n',
-        "        return None\n",
-        "an owner that reaches neither the disks nor its peer goes on serving",
     ),
 )
 

@@ -37,7 +37,7 @@ from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
 from middlewared.protocol.replication import Replica
 from middlewared.sim import noun
-from middlewared.sim.carp import Deed, Kernel, Word
+from middlewared.sim.carp import Kernel
 from middlewared.sim.disk import Platter, SimLog, SimState, open_state, rebuild
 from middlewared.sim.hub import FenceClient
 from middlewared.sim.loop import Loop, MortalClock, Thread
@@ -47,6 +47,7 @@ from middlewared.sim.signs import Signs
 from middlewared.sim.timeline import Clock, Timeline
 from middlewared.sim.trace import Trace
 from middlewared.sim.voter import Disk
+from middlewared.sim.watch import Watch
 from middlewared.sim.zfs import Zfs
 
 if TYPE_CHECKING:
@@ -68,38 +69,6 @@ TIMING = Timing(
     held_s=2.0,
 )
 """Three times the production windows: the rules are the same, and a virtual second costs less."""
-
-
-class Watch(Protocol):
-    """Who sees everything; see checkers/."""
-
-    def stored(self, node: Node, records: Sequence[Record]) -> None: ...
-
-    def proposed(self, node: Node, records: Sequence[Record]) -> None: ...
-
-    def committed(self, node: Node, commit_seq: int, pair_seq: int) -> None: ...
-
-    def applied(self, node: Node, at: Position) -> None: ...
-
-    def granted(self, node: Node, term: int) -> None: ...
-
-    def address(self, node: Node, deed: Deed) -> None: ...
-
-    def advert(self, node: Node, word: Word, data: bytes) -> None: ...
-
-    def stood_still(self, node: Node, for_s: float) -> None: ...
-
-    def halted(self, node: Node, why: str) -> None: ...
-
-    def differs(self, node: Node, seq: int) -> None: ...
-
-    def stood(self, rule: str, phase: str) -> None: ...
-
-    def importing(self, node: Node, guid: str) -> None: ...
-
-    def imported(self, node: Node, guid: str) -> None: ...
-
-    def exporting(self, node: Node, name: str) -> None: ...
 
 
 class Machine(Protocol):

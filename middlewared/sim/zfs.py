@@ -1,7 +1,7 @@
 """ZFS of a simulated controller: it belongs to the machine, and takes its time.
 
-`sim.pools` has the pools. What is asked takes effect after a while, and not at all where the process that asked dies before
-(shell/zfs/commands.py), or the machine loses power. A machine whose processes are frozen does nothing.
+`sim.pools` has the pools. What is asked takes effect after a while, and not at all where the process that asked dies
+before (shell/zfs/commands.py), or the machine loses power. A machine whose processes are frozen does nothing.
 """
 
 from __future__ import annotations

@@ -225,6 +225,18 @@ class TestPromotion:
         assert world.a.standing.failed == "import: tank: one or more devices is currently unavailable"
         assert last(world.a).outcome == "undone"
 
+    async def test_who_serves_and_lacks_a_pool_keeps_clients_out_before_it_exports_the_others(
+        self, world: World
+    ) -> None:
+        await world.make_pool()
+        await world.a.zfs.create("other", Layout(data=(Vdev(type="STRIPE", devices=("/dev/shelf/2",)),)))
+        await world.a.zfs.export_pool("tank")
+        world.a.zfs.no_import = "one or more devices is currently unavailable"
+        world.a.say(role="OWNER", term=2, serves=True)
+        await until(lambda: "resign failed" in world.a.told)
+        assert world.a.told == ["block", "resign failed"]
+        assert world.importers == set()
+
     async def test_an_operators_force_serves_without_the_pool(self, world: World) -> None:
         await world.make_pool()
         await world.a.zfs.export_pool("tank")

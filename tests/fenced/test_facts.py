@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from middlewared.config import BootFile
+from middlewared.fenced.disks import Disks
 from middlewared.fenced.ended import NO_ENDS
 from middlewared.fenced.facts import Facts
 from middlewared.fenced.memory import Memory
+from middlewared.kernel.register import Holding, Register
 from middlewared.protocol.hub import Heard, PeerWord
+from middlewared.protocol.quorum import Quorum
+from middlewared.shell.clock import SystemClock
+from middlewared.sim.voter import Disk, SimVoter
 
 BOOT = BootFile(node="A")
 STEP_S = 0.05
@@ -45,6 +52,26 @@ class Time:
 
 def fresh(memory: Memory | None = None) -> Time:
     return Time(Facts(BOOT, memory or Memory(boot_id="a", booted_at=0.0), NO_ENDS, 10.0))
+
+
+async def overtaken_by(holding: Holding) -> bool:
+    """Whether an owner of term 5 is overtaken where its one disk says so."""
+    disk, clock, seen = Disk(), SystemClock(), asyncio.Event()
+    disk.register = Register(holding=holding)
+    voter = SimVoter("disk0", disk, "A")
+    disks = Disks("A", (voter,), Quorum((("disk0",),)), clock, seen.set)
+    facts = fresh().facts
+    facts.owns, facts.term = True, 5
+    disks.look()
+    await asyncio.wait_for(seen.wait(), 2.0)
+    return facts.view(disks, clock.boottime()).overtaken_since is not None
+
+
+async def test_a_disk_in_a_later_term_or_the_peers_in_this_one_overtakes_an_owner() -> None:
+    assert not await overtaken_by(Holding(term=5, owner="A", generation=1))
+    assert not await overtaken_by(Holding(term=4, owner="B", generation=1))
+    assert await overtaken_by(Holding(term=5, owner="B", generation=1))
+    assert await overtaken_by(Holding(term=6, owner=None, generation=1))
 
 
 def moves(facts: Facts) -> tuple[float, ...]:

@@ -31,20 +31,21 @@ class Scene:
 
     def __init__(self, owners: list[Node | None], importers: set[Node]) -> None:
         self._importers = importers
-        self._disks = [Disk() for _ in owners]
-        for disk, owner in zip(self._disks, owners, strict=True):
+        self.disks = [Disk() for _ in owners]
+        for disk, owner in zip(self.disks, owners, strict=True):
             disk.register = held(owner)
 
     def importers(self, _guid: str) -> set[Node]:
         return self._importers
 
     def disks_of(self, _node: Node) -> list[Disk]:
-        return self._disks
+        return self.disks
 
 
 def verdicts(owners: list[Node | None], importers: set[Node], node: Node = "B") -> list[str]:
     said: list[str] = []
     checker = OneImporter(Scene(owners, importers), lambda _, why: said.append(why))  # type: ignore[arg-type]
+    checker.importing(node, "7")
     checker.imported(node, "7")
     return said
 
@@ -61,6 +62,16 @@ def test_who_leaves_a_disk_to_another_importer_may_not(third: Node | None) -> No
 
 def test_who_holds_no_disk_imports_nothing() -> None:
     assert verdicts(["A", "A", None], {"B"}) == ["B imported pool 7 and holds none of the disks"]
+
+
+def test_who_knows_of_a_disk_that_another_importer_can_write_does_not_even_begin() -> None:
+    said: list[str] = []
+    scene = Scene(["B", "A"], {"A"})
+    checker = OneImporter(scene, lambda _, why: said.append(why))  # type: ignore[arg-type]
+    checker.importing("B", "7")
+    scene.disks[1].tell("B", held("A").holding)
+    checker.importing("B", "7")
+    assert said == ["B begins to import pool 7, and knows that A has 1 of its disks"]
 
 
 def test_a_disk_that_another_holds_takes_no_write() -> None:
