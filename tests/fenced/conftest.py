@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from middlewared.kernel.facts import Node
+from middlewared.kernel.facts import Node, PairRecord
 from middlewared.protocol import hub
 from middlewared.shell.hub_client import HubClient
 
@@ -310,6 +310,28 @@ async def holds_for(condition: Callable[[], bool], for_s: float, what: str) -> N
     while time.monotonic() - began < for_s:
         assert condition(), f"after {time.monotonic() - began:.2f} s no more: {what}"
         await asyncio.sleep(0.005)
+
+
+async def written(controller: Controller, record: PairRecord) -> hub.Written:
+    """Have fenced write the record; what it answered."""
+    id_ = len(controller.written) + 1000
+    assert controller.middlewared.send(hub.Write(id=id_, record=record))
+    await until(lambda: any(w.id == id_ for w in controller.written), 5, "Written came")
+    return next(w for w in controller.written if w.id == id_)
+
+
+def a_record(controller: Controller, *, in_sync: tuple[str, ...] = ("A", "B"), seq: int = 5) -> PairRecord:
+    return msgspec.convert(
+        {
+            "term": controller.term,
+            "owner": controller.node,
+            "in_sync": in_sync,
+            "committed_seq": seq,
+            "committed_hash": "AQ==",
+        },
+        PairRecord,
+        builtin_types=(),
+    )
 
 
 @pytest.fixture

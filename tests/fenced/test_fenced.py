@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from middlewared.kernel.facts import PairRecord
 from middlewared.protocol import hub
 from tests.fenced.conftest import FENCED, HELD_S, LEASE_S, SETTLE_S, Controller, World, boottime, holds_for, until
 
@@ -25,28 +24,6 @@ async def _holders(world: World) -> set[str | None]:
 def terms(controller: Controller) -> list[int]:
     """The terms that the controller owned, as it said them."""
     return [s.term for s in controller.seen if s.role == "OWNER"]
-
-
-async def written(controller: Controller, record: PairRecord) -> hub.Written:
-    """Have fenced write the record; what it answered."""
-    id_ = len(controller.written) + 1000
-    assert controller.middlewared.send(hub.Write(id=id_, record=record))
-    await until(lambda: any(w.id == id_ for w in controller.written), 5, "Written came")
-    return next(w for w in controller.written if w.id == id_)
-
-
-def a_record(controller: Controller, *, in_sync: tuple[str, ...] = ("A", "B"), seq: int = 5) -> PairRecord:
-    return msgspec.convert(
-        {
-            "term": controller.term,
-            "owner": controller.node,
-            "in_sync": in_sync,
-            "committed_seq": seq,
-            "committed_hash": "AQ==",
-        },
-        PairRecord,
-        builtin_types=(),
-    )
 
 
 def bare_start() -> float:
@@ -316,62 +293,6 @@ class TestHandover:
         assert world.b.term == 9
 
 
-class TestTheRecord:
-    async def test_it_is_none_until_written_and_is_then_read_by_the_standby(self, world: World) -> None:
-        await world.boot()
-        assert world.a.standing is not None
-        assert world.a.standing.record is None
-        answer = await written(world.a, a_record(world.a))
-        assert answer.ok, answer.why
-        await until(lambda: _committed(world.b) == 5, 2, "B reads the record")
-
-    async def test_a_new_owner_carries_it_over_as_it_was(self, world: World) -> None:
-        await world.boot()
-        assert (await written(world.a, a_record(world.a, in_sync=("A",), seq=9))).ok
-        world.a.freeze()
-        await until(world.b.owns, 5, "B owns")
-        assert world.b.standing is not None
-        record = world.b.standing.record
-        assert record is not None
-        assert (record.owner, record.term, record.in_sync, record.committed_seq) == ("B", 9, ("A",), 9)
-
-    async def test_a_standby_and_a_wrong_term_are_refused(self, world: World) -> None:
-        await world.boot()
-        assert not (await written(world.b, a_record(world.b))).ok
-        old = msgspec.structs.replace(a_record(world.a), term=world.a.term - 1)
-        assert not (await written(world.a, old)).ok
-
-    async def test_without_a_majority_it_is_refused_with_the_reason(self, world: World) -> None:
-        await world.boot()
-        await world.shelf(verb="cut", node="A")
-        answer = await written(world.a, a_record(world.a))
-        assert not answer.ok
-        assert "SHELF-0" in answer.why
-
-    async def test_begin_raises_the_term_without_a_gap_and_keeps_the_record(self, world: World) -> None:
-        await world.boot()
-        assert (await written(world.a, a_record(world.a))).ok
-        seen = len(world.a.seen)
-        world.a.middlewared.send(hub.Begin())
-        await until(lambda: world.a.term == 9, 3, "the term is raised")
-        assert {s.role for s in world.a.seen[seen:]} == {"OWNER"}
-        assert _committed(world.a) == 5
-        await until(lambda: world.b.term == 9, 2, "B knows of it")
-        assert world.b.stands_by()
-
-    async def test_asked_for_a_term_that_the_disks_do_not_grant_it_does_not_answer_every_time(
-        self, world: World
-    ) -> None:
-        await world.boot()
-        await world.shelf(verb="cut", node="A")
-        seen = len(world.a.seen)
-        for _ in range(200):
-            world.a.middlewared.send(hub.Begin())
-        await holds_for(lambda: len(world.a.seen) - seen < 50, 0.5, "a few words only")
-        await world.shelf(verb="heal", node="A")
-        await until(lambda: world.a.term > 8, 5, "the term is raised")
-
-
 class TestWithoutDisks:
     @pytest.fixture
     def voters(self) -> int:
@@ -417,11 +338,6 @@ class TestTheHub:
 
 def _mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
-
-
-def _committed(controller: Controller) -> int | None:
-    standing = controller.standing
-    return None if standing is None or standing.record is None else standing.record.committed_seq
 
 
 def test_a_boot_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from middlewared.kernel.facts import Voting
 from middlewared.shell.kept_voters import Kept, keep, recall
-from tests.fenced.conftest import HELD_S, Controller, World, a_setting, holds_for, until
-from tests.fenced.test_fenced import a_record, written
+from tests.fenced.conftest import HELD_S, Controller, World, a_record, a_setting, holds_for, until, written
 
 OLD = ("SHELF-0", "SHELF-1", "SHELF-2")
 NEW = ("SHELF-2", "SHELF-3", "SHELF-4")

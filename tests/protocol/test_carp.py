@@ -1,83 +1,29 @@
-"""One group: the table, the lease, and what no frame can do. Time is a number here; nothing waits."""
+"""A group of our own pair: the table, the lease and the stall. Time is a number here; nothing waits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
-
-from hypothesis import given
-from hypothesis import strategies as st
-
-from middlewared.protocol.carp import CarpMachine
-from middlewared.protocol.carp_election import PairedElection, PlainElection, counter_of, term_of
+from middlewared.protocol.carp_election import term_of
 from middlewared.protocol.carp_messages import (
-    Action,
     Announce,
     Condition,
     Contended,
     DropVip,
     Grant,
-    Group,
-    Message,
-    Packet,
     Probe,
     RenewVip,
     Report,
     Revoke,
     SendAdvert,
-    Sighted,
     Stalled,
-    Start,
     TakeVip,
     Tick,
     Withdraw,
 )
-from middlewared.protocol.carp_packet import FAREWELL, Frame, Secret, decode, encode
+from middlewared.protocol.carp_packet import Frame, decode
 from middlewared.protocol.carp_table import State
+from tests.protocol.carp_groups import DEAD_S, SECRET, advert, advskew_of, backup, master, only, paired, run
 
-GROUP = Group(vhid=7, address="192.0.2.10", key=b"cluster", advbase=0, advskew=26)
-SECRET = Secret(vhid=7, key=b"cluster", addresses=("192.0.2.10",))
-DEAD_S = 3 * 26 / 256
-PEER, SELF = "192.0.2.2", "192.0.2.1"
-A = TypeVar("A")
-
-
-def paired() -> CarpMachine:
-    return CarpMachine(GROUP, PairedElection(), 0.0)
-
-
-def backup(term: int = 1) -> CarpMachine:
-    machine = paired()
-    machine.receive(Revoke(term=term, why="standby"), 0.0)
-    return machine
-
-
-def master(term: int = 5, now: float = 0.0) -> CarpMachine:
-    machine = paired()
-    machine.receive(Grant(term=term), now)
-    assert machine.state is State.MASTER
-    return machine
-
-
-def advert(term: int, at: float, *, secret: Secret = SECRET, advbase: int = 0, advskew: int = 26) -> Packet:
-    frame = Frame(vhid=7, advbase=advbase, advskew=advskew, counter=counter_of(term, at))
-    return Packet(data=encode(frame, secret), ttl=255, source=PEER)
-
-
-def only(kind: type[A], actions: Sequence[object]) -> list[A]:
-    return [action for action in actions if isinstance(action, kind)]
-
-
-def run(machine: CarpMachine, now: float, until: float) -> list[tuple[float, Action]]:
-    """Tick at each deadline, as the shell does."""
-    done: list[tuple[float, Action]] = []
-    while (deadline := machine.deadline()) is not None and deadline <= until:
-        now = max(now, deadline)
-        done += [(now, action) for action in machine.receive(Tick(), now)]
-    return done
-
-
-# Paired: becoming master
+# Becoming master
 
 
 def test_a_grant_takes_the_vip_advertises_and_announces_in_this_order() -> None:
@@ -138,7 +84,7 @@ def test_a_grant_that_an_advert_has_overtaken_is_refused() -> None:
     assert machine.state is State.BACKUP
 
 
-# Paired: ceasing to be master
+# Ceasing to be master
 
 
 def test_a_higher_term_drops_the_vip_at_once() -> None:
@@ -186,7 +132,7 @@ def test_a_flood_of_rivals_is_answered_once_an_interval() -> None:
     assert 0.05 + 26 / 256 in [at for at, action in run(machine, 0.1, 0.2) if isinstance(action, Announce)]
 
 
-# Paired: leaving, and being contended
+# Leaving, and being contended
 
 
 def test_a_master_that_is_told_to_leave_drops_first_and_then_says_so() -> None:
@@ -279,13 +225,7 @@ def test_adverts_say_the_condition_of_their_sender() -> None:
     assert machine.status().advskew == 201
 
 
-def advskew_of(sent: SendAdvert) -> int:
-    frame = decode(sent.data, 255, SECRET)
-    assert isinstance(frame, Frame)
-    return frame.advskew
-
-
-# Paired: the stall
+# The stall
 
 
 def test_a_late_renewal_is_never_made() -> None:
@@ -339,168 +279,3 @@ def test_a_stall_of_a_backup_makes_it_doubt_too() -> None:
     assert isinstance(report, Report)
     assert report.stalled
     assert machine.state is State.INIT
-
-
-# Frames that must do nothing
-
-
-def test_forged_altered_and_replayed_frames_are_counted_by_reason_and_change_nothing() -> None:
-    machine = backup()
-    good = advert(3, 1.0)
-    machine.receive(good, 1.0)
-    before = (machine.state, machine.deadline(), machine.heard_at)
-    wrong_key = Secret(vhid=7, key=b"guess", addresses=("192.0.2.10",))
-    for packet in (
-        good,
-        advert(9, 2.0, secret=wrong_key),
-        Packet(data=good.data, ttl=254, source=PEER),
-        Packet(data=good.data[:20], ttl=255, source=PEER),
-        advert(2, 2.0),
-    ):
-        for _ in range(2):
-            actions = machine.receive(packet, 1.1)
-            assert only(Sighted, actions) == list(actions)
-    assert (machine.state, machine.deadline(), machine.heard_at) == before
-    assert machine.status().rejected_by == {
-        "counter does not rise": 4,
-        "bad digest": 2,
-        "TTL or hop limit is not 255": 2,
-        "truncated": 2,
-    }
-    assert machine.status().rejected == 10
-
-
-def test_an_advert_of_another_key_is_somebody_else_with_our_vhid() -> None:
-    wrong_key = Secret(vhid=7, key=b"guess", addresses=("192.0.2.10",))
-    assert backup().receive(advert(9, 2.0, secret=wrong_key), 1.1) == (Sighted(PEER, "CARP"),)
-    flooded = backup()
-    told = [flooded.receive(advert(9, 2.0, secret=wrong_key), 1.0 + n / 1000) for n in range(200)]
-    assert [action.times for actions in told for action in only(Sighted, actions)] == [1, 102]
-    vrrp = bytes((0x31, 7, 100, 9, 0, 100, 0, 0)) + bytes(36)
-    assert backup().receive(Packet(data=vrrp, ttl=255, source=PEER), 1.1) == (Sighted(PEER, "VRRP"),)
-
-
-@given(st.binary(max_size=60), st.integers(0, 255))
-def test_no_bytes_without_the_key_move_a_master_or_a_backup(data: bytes, ttl: int) -> None:
-    for machine in (master(), backup()):
-        before = machine.state
-        actions = machine.receive(Packet(data=data, ttl=ttl, source=PEER), 0.1)
-        assert only(Sighted, actions) == list(actions)
-        assert machine.state is before
-
-
-messages = st.one_of(
-    st.builds(Grant, term=st.integers(1, 4)),
-    st.builds(Revoke, term=st.integers(1, 4), why=st.just("standby")),
-    st.builds(Withdraw, why=st.just("fenced is gone")),
-    st.builds(Stalled, gap_s=st.just(2.0)),
-    st.builds(advert, st.integers(1, 4), st.floats(0, 50)),
-    st.builds(advert, st.integers(1, 4), st.floats(0, 50), advbase=st.just(255), advskew=st.just(255)),
-    st.builds(Contended, mac=st.just("02:00:00:00:00:09"), how=st.just("an ARP reply")),
-    st.builds(Condition, node=st.just("A"), demoted=st.booleans(), refused=st.booleans()),
-    st.just(Tick()),
-)
-
-
-@given(st.lists(st.tuples(messages, st.floats(0.001, 1.0)), max_size=60))
-def test_whatever_happens_a_paired_vip_is_held_only_by_grant_and_no_lease_is_renewed_late(
-    story: list[tuple[Message, float]],
-) -> None:
-    machine, now, held, extended_at, counters = paired(), 0.0, False, 0.0, [0]
-    granted_since_init = False
-    for message, wait in story:
-        now += wait
-        before = machine.state
-        granted_since_init |= isinstance(message, Grant)
-        for action in machine.receive(message, now):
-            if isinstance(action, TakeVip):
-                assert granted_since_init
-                held, extended_at = True, now
-            elif isinstance(action, RenewVip):
-                assert held
-                assert now - extended_at <= GROUP.stall_s
-                extended_at = now
-            elif isinstance(action, DropVip):
-                held = False
-            elif isinstance(action, SendAdvert):
-                # Whoever is no longer master says one thing more: that it leaves.
-                assert machine.state is State.MASTER or (before is State.MASTER and action.data[5] == FAREWELL)
-                counters.append(int.from_bytes(action.data[8:16]))
-        assert held == (machine.state is State.MASTER)
-        if machine.state is State.MASTER and before is not State.MASTER:
-            assert isinstance(message, Grant | Tick)
-        if machine.state is State.INIT and before is not State.INIT:
-            granted_since_init = False
-    assert counters == sorted(set(counters))
-
-
-# Plain
-
-
-def plain(advskew: int = 100) -> CarpMachine:
-    group = Group(vhid=7, address="192.0.2.10", key=b"cluster", advbase=1, advskew=advskew)
-    machine = CarpMachine(group, PlainElection(1 + advskew / 256, 3.0, SELF, 99), 0.0)
-    machine.receive(Start(), 0.0)
-    assert machine.state is State.BACKUP
-    return machine
-
-
-def foreign(advskew: int, counter: int = 12345, advbase: int = 1) -> Packet:
-    frame = Frame(vhid=7, advbase=advbase, advskew=advskew, counter=counter)
-    return Packet(data=encode(frame, SECRET), ttl=255, source=PEER)
-
-
-def test_in_plain_mode_silence_for_three_advbase_and_the_skew_makes_us_master() -> None:
-    machine = plain()
-    assert machine.deadline() == 3 + 100 / 256
-    assert TakeVip(1.0) in machine.receive(Tick(), 3 + 100 / 256)
-
-
-def test_in_plain_mode_a_worse_master_is_left_in_peace() -> None:
-    machine = plain(advskew=0)
-    for second in range(1, 10):
-        machine.receive(foreign(200), second)
-        assert run(machine, second, second + 0.9) == []
-
-
-def test_in_plain_mode_a_better_advert_makes_a_master_backup_with_a_parting_advert() -> None:
-    machine = plain()
-    run(machine, 0.0, 4.0)
-    actions = machine.receive(foreign(0), 4.0)
-    assert [type(action) for action in actions] == [DropVip, SendAdvert, Report]
-    assert machine.state is State.BACKUP
-
-
-def test_in_plain_mode_a_worse_advert_is_answered_by_a_master() -> None:
-    machine = plain()
-    run(machine, 0.0, 4.0)
-    assert [type(action) for action in machine.receive(foreign(200), 4.0)] == [SendAdvert, Announce, Report]
-
-
-def test_in_plain_mode_a_master_that_bows_out_is_followed_at_once() -> None:
-    machine = plain()
-    assert TakeVip(1.0) in machine.receive(foreign(255, advbase=255), 0.5)
-
-
-def test_in_plain_mode_an_orderly_end_drops_the_vip_and_bows_out() -> None:
-    machine = plain()
-    run(machine, 0.0, 4.0)
-    actions = machine.receive(Withdraw(why="ended"), 4.0)
-    assert isinstance(actions[0], DropVip)
-    frame = decode(only(SendAdvert, actions)[0].data, 255, SECRET)
-    assert isinstance(frame, Frame)
-    assert (frame.advbase, frame.advskew) == (255, 255)
-
-
-def test_in_plain_mode_a_grant_means_nothing() -> None:
-    machine = plain()
-    assert machine.receive(Grant(term=3), 0.1) == (Report("foreign routers know no terms"),)
-    assert machine.state is State.BACKUP
-
-
-def test_in_plain_mode_a_master_that_stood_still_listens_first() -> None:
-    machine = plain()
-    run(machine, 0.0, 4.0)
-    assert isinstance(machine.receive(Tick(), 20.0)[0], DropVip)
-    assert machine.state is State.BACKUP
-    assert machine.deadline() == 20.0 + 3 + 100 / 256
