@@ -97,9 +97,7 @@ class PairOutlook:
         configured = msgspec.structs.replace(configured, pools=self._pools())
         settings = seen(heard.view).settings if heard is not None else None
         if settings is not None and settings.vips:
-            critical = len({name for group in settings.groups for name in group.interfaces}) or None
-            vips = tuple(vip.address for vip in settings.vips)
-            configured = msgspec.structs.replace(configured, vips=vips, critical=critical)
+            configured = msgspec.structs.replace(configured, vips=tuple(vip.address for vip in settings.vips))
         line = Line(
             paired=facts.paired,
             heard=facts.peer_heard,

@@ -52,14 +52,10 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class Configured(msgspec.Struct, frozen=True, kw_only=True):
-    """What the configuration wants of failover. vips: addresses; pools: guids.
-
-    critical: how many interfaces are critical; None: nobody said so of any, and each one with a VIP is.
-    """
+    """What the configuration wants of failover. vips: addresses; pools: guids."""
 
     disabled: bool
     vips: tuple[str, ...] = ()
-    critical: int | None = None
     pools: tuple[str, ...] = ()
 
 

@@ -7,7 +7,8 @@ What has another meaning than in the field, or none there
 NO_VOLUME    A configured pool is not imported on the active controller. A pair without any pool is available: what
              fails over is its configuration and its address.
 NO_PONG      No heartbeat of the other controller, and nothing else: what else is wrong has a code of its own.
-NO_CRITICAL_INTERFACES   Only where somebody said of some interface whether it is critical.
+NO_CRITICAL_INTERFACES   Comes with NO_VIP and never alone: a critical interface has a VIP, and where nobody said of any
+             interface that it is critical, each one with a VIP is (failover_groups.py).
 NOT_PAIRED, NO_VOTERS, NO_LINK, POOL_FAULT, PROMOTION_FAILED, ENDED_OFTEN, FLAPPING, CONFIG_BEHIND, LOG_HALTED and
 PEER_REFUSES   are this product's own.
 """
@@ -60,10 +61,9 @@ def reasons(me: Side, peer: Side | None, line: Line, configured: Configured) -> 
 def _of_the_configuration(configured: Configured) -> Iterator[Reason]:
     if configured.disabled:
         yield Reason(code="NO_FAILOVER", text="Failover is disabled")
-    if configured.critical == 0:
-        yield Reason(code="NO_CRITICAL_INTERFACES", text="No interface is critical")
     if not configured.vips:
         yield Reason(code="NO_VIP", text="There is no virtual address")
+        yield Reason(code="NO_CRITICAL_INTERFACES", text="No interface is critical, and none has a virtual address")
 
 
 def _of_one(side: Side) -> Iterator[Reason]:

@@ -80,13 +80,21 @@ def _entry(call: Call) -> Entry:
 
 @command("failover.update", takes="failover_update", roles=("FAILOVER_WRITE",))
 async def update(call: Call, failover_update: UpdateRequest) -> Entry:
-    """Switch failover off or on, make this controller the default or the other, set the timeout."""
+    """Switch failover off or on, make this controller the default or the other, set the timeout.
+
+    It is not switched on where no interface is critical and none has a virtual address.
+    """
     master = failover_update.master
     default_node: Node | UnsetType = UNSET
     if master is not UNSET:
         default_node = call.node if master else other(call.node)
     await call.execute(
-        settings.Update(disabled=failover_update.disabled, default_node=default_node, timeout_s=failover_update.timeout)
+        settings.Update(
+            disabled=failover_update.disabled,
+            default_node=default_node,
+            timeout_s=failover_update.timeout,
+            critical=await call.query("network.vip.config") is not None,
+        )
     )
     return _entry(call)
 

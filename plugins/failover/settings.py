@@ -19,6 +19,10 @@ from middlewared.kernel.facts import Node
 from middlewared.plugin import Command, Noun, Row
 
 TIMEOUT_MAX_S = 120
+NOT_CRITICAL = (
+    "no interface is critical, and none has a virtual address: nothing could fail over. Give one a virtual address "
+    "first, by interface.update and interface.commit, or by network.vip.update"
+)
 
 
 # State
@@ -34,12 +38,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Update(Command, frozen=True, kw_only=True):
-    """Change what is given; what is left out stays."""
+    """Change what is given; what is left out stays. critical: some interface is critical, or has a virtual address."""
 
     noun: ClassVar[str] = "failover"
     disabled: bool | UnsetType = UNSET
     default_node: Node | UnsetType = UNSET
     timeout_s: int | UnsetType = UNSET
+    critical: bool = True
 
 
 # Events
@@ -56,11 +61,13 @@ class Updated(Event, frozen=True, kw_only=True):
 
 
 def decide(state: Settings, command: Update) -> Sequence[Event]:
-    """Raises Refused for a timeout that is out of range. No event where nothing changes."""
+    """Raises Refused for a timeout out of range, or where nothing could fail over. No event where nothing changes."""
     if command.timeout_s is not UNSET and not 0 <= command.timeout_s <= TIMEOUT_MAX_S:
         raise Refused(("timeout", f"{command.timeout_s} is not a number of seconds from 0 to {TIMEOUT_MAX_S}"))
-    given = {name: value for name, value in msgspec.structs.asdict(command).items() if value is not UNSET}
-    wanted = msgspec.structs.replace(state, **given)
+    asked = {name: getattr(command, name) for name in Settings.__struct_fields__}
+    wanted = msgspec.structs.replace(state, **{name: value for name, value in asked.items() if value is not UNSET})
+    if state.disabled and not wanted.disabled and not command.critical:
+        raise Refused(("disabled", NOT_CRITICAL))
     return [Updated(**msgspec.structs.asdict(wanted))] if wanted != state else []
 
 

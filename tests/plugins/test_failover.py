@@ -30,9 +30,22 @@ def world() -> World:
 # The methods
 
 
+async def test_t6_failover_is_not_enabled_where_nothing_could_fail_over_and_the_error_says_what_to_do(
+    world: World,
+) -> None:
+    admin = Client(world[0], "FULL_ADMIN")
+    await admin.call("failover.update", {"disabled": True})
+    refused = await admin.call("failover.update", {"disabled": False, "timeout": 9})
+    assert refused["extra"][0][0] == "failover_update.disabled"
+    assert refused["extra"][0][1].startswith("no interface is critical, and none has a virtual address")
+    assert (await admin.call("failover.config"))["timeout"] == 0
+    await admin.call("network.vip.update", {"address": "10.0.0.9", "interface": "lan0", "vhid": 7})
+    assert (await admin.call("failover.update", {"disabled": False}))["disabled"] is False
+
+
 async def test_the_reasons_come_from_the_settings_the_address_and_the_facts(world: World) -> None:
     admin = Client(world[0], "FULL_ADMIN")
-    assert await Client(world[0]).call("failover.disabled.reasons") == ["NO_VIP"]
+    assert await Client(world[0]).call("failover.disabled.reasons") == ["NO_VIP", "NO_CRITICAL_INTERFACES"]
     await admin.call("network.vip.update", {"address": "10.0.0.9", "interface": "lan0", "vhid": 7})
     await admin.call("failover.update", {"disabled": True})
     assert await Client(world[0]).call("failover.disabled.reasons") == ["NO_FAILOVER"]

@@ -35,6 +35,14 @@ def test_a_timeout_out_of_range_is_refused_under_the_name_that_clients_know(time
     }
 
 
+def test_t6_what_could_not_fail_over_is_not_enabled_and_is_disabled_and_changed_as_before() -> None:
+    off = Updated(disabled=True, default_node="A", timeout_s=0)
+    (field,) = given(NOUN, off).when(Update(disabled=False, critical=False)).refused()
+    assert field == "disabled"
+    given(NOUN).when(Update(disabled=True, critical=False)).then(off)
+    assert given(NOUN).when(Update(disabled=False, timeout_s=9, critical=False)).after().timeout_s == 9
+
+
 @pytest.mark.parametrize("timeout_s", [0, 120])
 def test_the_shortest_and_the_longest_timeout_are_taken(timeout_s: int) -> None:
     assert given(NOUN).when(Update(disabled=True, timeout_s=timeout_s)).after().timeout_s == timeout_s

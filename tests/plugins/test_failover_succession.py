@@ -97,9 +97,9 @@ async def test_the_state_of_a_pair_is_one_object() -> None:
     engine.roles.transitions = [transition("A", 10)]
     found = await client.call("failover.state")
     assert (found["role"], found["owner"], found["term"]) == ("MASTER", "A", 4)
-    assert [reason["code"] for reason in found["reasons"]] == ["NO_VIP"]
+    assert [reason["code"] for reason in found["reasons"]] == ["NO_VIP", "NO_CRITICAL_INTERFACES"]
     assert (found["icon"], found["available"]) == ("UNAVAILABLE", False)
-    assert found["peer"]["why_not"] == "There is no virtual address"
+    assert found["peer"]["why_not"].startswith("There is no virtual address; No interface is critical")
     assert found["last_transition"]["plan"] == "handover"
     assert found["rule"] == ""
 

@@ -119,9 +119,9 @@ def test_different_disks_are_named_with_who_sees_them() -> None:
 
 def test_reasons_stand_in_the_order_in_which_to_mend_them() -> None:
     worst = but(A, halted="x", voters_ok=0)
-    wanted = Configured(disabled=True, critical=0)
+    wanted = Configured(disabled=True)
     line = msgspec.structs.replace(LINE, both_in_sync=False)
-    order = ["NO_FAILOVER", "NO_CRITICAL_INTERFACES", "NO_VIP", "LOG_HALTED", "NO_FENCED", "NO_JOURNAL_SYNC"]
+    order = ["NO_FAILOVER", "NO_VIP", "NO_CRITICAL_INTERFACES", "LOG_HALTED", "NO_FENCED", "NO_JOURNAL_SYNC"]
     assert codes(worst, B, line, wanted) == order
     assert availability(worst, B, line, wanted).icon == "DISABLED"
 

@@ -167,7 +167,10 @@ def test_the_active_one_hands_over_before_it_is_shut_down_and_the_standby_has_no
     standby = lab.execute("B", "middlewared", "hand-over")
     assert (standby.returncode, standby.stderr) == (0, "This controller is BACKUP: there is nothing to hand over.\n")
     refused = lab.execute("A", "middlewared", "hand-over")
-    assert (refused.returncode, refused.stderr) == (1, "middlewared: Failover is not available: NO_VIP\n")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "middlewared: Failover is not available: NO_VIP, NO_CRITICAL_INTERFACES\n",
+    )
     vip = {"address": VIP, "prefix": PREFIX, "interface": "eth0", "vhid": VHID}
     lab.call("A", "network.vip.update", vip)
     lab.wait_until("failover is available", lambda: lab.call("A", "failover.disabled.reasons") == [], within_s=10)
