@@ -145,6 +145,15 @@ class Daemon:
         self._reconciler = Reconciler(
             self._registry.effects, EffectView(boot.node, self._engine, self._host, self._fence, self._aside)
         )
+        self._peer = Peer(self._clock)
+        self._succeed()
+        self._show()
+        self._answer()
+        self._keep_state_right()
+
+    def _show(self) -> None:
+        """What the methods see of this controller."""
+        boot = self._boot
         build = Build(
             node=boot.node,
             version=__version__,
@@ -152,8 +161,6 @@ class Daemon:
             paired=self._cluster is not None,
             voters=len(boot.voters.paths) if boot.voters else 0,
         )
-        self._peer = Peer(self._clock)
-        self._succeed()
         self._trail = AuditTrail(
             AuditStore.open(self._data / "audit.db"),
             self._log,
@@ -188,6 +195,9 @@ class Daemon:
             pools=self._pools,
             pool_watch=self._pool_watch,
         )
+
+    def _answer(self) -> None:
+        boot = self._boot
         self._jobs = Jobs(self._clock, self._bus.publish)
         self._dispatcher = Dispatcher(
             self._registry,
@@ -199,7 +209,6 @@ class Daemon:
             jobs=self._jobs,
             trail=self._trail,
         )
-        self._keep_state_right()
         self._announcer = Announcer(self._registry.announcements, self._dispatcher.ask, self._bus)
         self._api = ApiServer(self._dispatcher, self._bus, boot, files=self._dispatcher.downloads)
 
