@@ -155,11 +155,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "a process goes on in the term of the one before it",
     ),
     Mutant(
-        "stay-outranked",
-        "middlewared/engine/tenure.py",
-        "        elif self._replicator.replica.term > standing.term:\n",
-        "        elif False:\n",
-        "an owner that a lost claim of the peer outranked never asks for a term above it",
+        "stay-overtaken",
+        "middlewared/protocol/failover_conditions.py",
+        "    if s.overtaken:\n",
+        "    if False:\n",
+        "an owner leaves a disk that stands in a later term as it is",
     ),
     Mutant(
         "decide-a-retry-again",
