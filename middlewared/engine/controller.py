@@ -42,6 +42,9 @@ class Succession(plugin.Succession, Protocol):
     @property
     def promoting(self) -> bool: ...
 
+    @property
+    def leaving(self) -> str | None: ...
+
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
     """What does not change while the process runs."""
@@ -145,6 +148,7 @@ class ThisController:
             applied_seq=self._state.applied.seq,
             peer_connected=replica.line.greeted,
             peer_heard=self._peer_heard(now),
+            peer_last_heard_ms=_last_heard_ms(standing) if standing is not None else {},
             peer_refused=replica.line.refused,
             peer_apart=replica.line.apart,
             log_format=self._state.log_format,
@@ -171,7 +175,7 @@ class ThisController:
             pool_fault=self._pool_watch.fault,
             pools_degraded=self._pool_watch.degraded,
             serves=standing is not None and standing.serves,
-            leaving=standing.leaving if standing is not None else None,
+            leaving=self._succession.leaving or (standing.leaving if standing is not None else None),
             failed=standing.failed if standing is not None else None,
             active_urls=self._tenure.active_urls(),
             vip_states={vip.address: vip.state for vip in self._vips()},
@@ -274,6 +278,17 @@ def _peer_build(replica: Replica) -> PeerBuild | None:
     if theirs is None:
         return None
     return PeerBuild(version=theirs.version, age=builds.age(mine, theirs), log_format_max=theirs.log_format_max)
+
+
+def _last_heard_ms(standing: hub.Standing) -> dict[str, int | None]:
+    def ago_ms(at: float | None) -> int | None:
+        return None if at is None else max(0, round((standing.said_at - at) * 1000))
+
+    return {
+        "interlink": ago_ms(standing.peer_interlink_at),
+        "adverts": ago_ms(standing.peer_advert_at),
+        "disks": ago_ms(standing.peer_disk_at),
+    }
 
 
 def _shared_disks(standing: hub.Standing) -> tuple[SharedDisk, ...]:

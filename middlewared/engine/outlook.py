@@ -91,6 +91,10 @@ class PairOutlook:
         )
         return told if shown is None else _with_view(told, Situation(seen(shown.view), shown.at))
 
+    def peer_side(self) -> Side | None:
+        """What the other one showed last; None: it shows nothing."""
+        return self._peer_side
+
     def availability(self, configured: Configured) -> Availability:
         """As this controller sees it; each reason with when it was first seen to hold."""
         facts, heard = self._facts(), self._heard()

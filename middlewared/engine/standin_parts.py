@@ -33,6 +33,7 @@ class MemorySuccession:
         self.outcome: Transition | MiddlewareError | None = None
         self.wanted: list[str] = []
         self.promoting = False
+        self.leaving: str | None = None
 
     def history(self) -> list[Transition]:
         return self.transitions

@@ -131,6 +131,12 @@ class Succession:
     def promoting(self) -> bool:
         return self._steps.running and self._run is not None and self._run.plan is PROMOTION
 
+    @property
+    def leaving(self) -> str | None:
+        """Why this controller is handing over just now."""
+        handing_over = self._steps.running and self._run is not None and self._run.plan is HANDOVER
+        return self._transition.cause if handing_over else None
+
     def history(self) -> tuple[Transition, ...]:
         """Oldest first; the last may be under way."""
         return self._kept.all()

@@ -114,6 +114,10 @@ class Outlook(Protocol):
         """What this controller shows the other one."""
         ...
 
+    def peer_side(self) -> Side | None:
+        """What the other one showed last; None: it shows nothing."""
+        ...
+
     def availability(self, configured: Configured) -> Availability:
         """As this controller sees it, with what the other one told last; answered from memory."""
         ...

@@ -27,6 +27,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     status: the string that clients know. why: the sentence of the rule that decided the role. behind: why the
     configuration is read-only on the owner, None if it is not. Seqs: of the log; peer_*: as last acknowledged.
+    peer_last_heard_ms: channel -> how long before fenced spoke last it was heard there; None: never.
     peer_refused: why the peer closed the line, None while it does not. peer_apart: why the versions of the two cannot
     read each other's log. apply_blocked: why nothing after applied_seq is applied here; peer_apply_blocked: there.
     log_format: in which the log goes on. peer: what the other controller runs, while the line is open. lag_events: not
@@ -40,8 +41,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     that it has imported cannot be written. pools_degraded: pool -> what is the matter, while it can be written.
     shared_disks: the voters first. voting, peer_voting: the number of the voters' configuration that each of the two
     has taken up; None: the peer is not heard. disk_ok: the voters that this controller reaches, out of disks_total.
-    serves: clients may come. leaving: why an owner wants to hand over. failed: why it could not do what it last took a
-    term for.
+    serves: clients may come. leaving: why an owner hands over, or wants to. failed: why it could not do what it
+    last took a term for.
     """
 
     version: str
@@ -60,6 +61,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     applied_seq: int
     peer_connected: bool
     peer_heard: bool
+    peer_last_heard_ms: Mapping[str, int | None] = {}
     peer_refused: str | None
     peer_apart: str | None
     log_format: int

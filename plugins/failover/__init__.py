@@ -13,7 +13,7 @@ plugin = Plugin(
     peer=aside.PEER_METHODS + outlook.PEER_METHODS + succession.PEER_METHODS + voters_api.PEER_METHODS,
     effects=EFFECTS,
     duties=aside.DUTIES + voters_api.DUTIES,
-    needs=("network.vip.config",),
+    needs=("network.vip.config", "interface.failover_groups"),
     announces=(
         Announcement(collection="failover.status", query="failover.status", field="status"),
         Announcement(
@@ -24,7 +24,11 @@ plugin = Plugin(
         ),
         # What goes on all the time is told with what changes: role, reasons, steps of a handover.
         Announcement(
-            collection="failover.state", query="failover.state", field="state", ignores=("since_s", "log"), pause_s=0.1
+            collection="failover.state",
+            query="failover.state",
+            field="state",
+            ignores=("since_s", "last_heard_ms", "log"),
+            pause_s=0.1,
         ),
         # Seqs move with every write: four times a second is enough for people. How long it lasts is not news.
         Announcement(

@@ -189,8 +189,18 @@ async def test_disks_and_signs_of_the_peer_are_as_fenced_saw_them(tmp_path: Path
         heard = msgspec.structs.replace(said, peer_interlink_at=now - 1, said_at=now, peer_voting=0)
         world.tenure.heard(heard)
         assert world.this.facts().peer_heard
+        assert world.this.facts().peer_last_heard_ms == {"interlink": 1000, "adverts": None, "disks": None}
         world.tenure.heard(msgspec.structs.replace(heard, peer_voting=None))
         assert not world.this.facts().peer_heard
+
+
+async def test_who_hands_over_because_an_operator_asked_is_leaving_as_one_whom_fenced_sends(pair: Pair) -> None:
+    world = World(pair.a)
+    world.tenure.heard(standing("OWNER", 2))
+    assert world.this.facts().leaving is None
+    world.roles.leaving = "asked by eva"
+    assert world.this.facts().leaving == "asked by eva"
+    assert world.this.pair_outlook.side().changing == "hands over"
 
 
 async def test_effects_are_told_with_what_keeps_them(pair: Pair) -> None:

@@ -290,14 +290,14 @@ class TestPromotion:
 class TestHandover:
     async def test_it_moves_pools_and_term_and_tells_the_steps_of_both(self, world: World) -> None:
         await a_serves(world)
-        told: list[Transition] = []
-        done = await world.a.succession.hand_over("asked by root", told.append)
+        told: list[str | None] = []
+        done = await world.a.succession.hand_over("asked by root", lambda _: told.append(world.a.succession.leaving))
         assert steps(done) == ["ask", "drain", "block", "export", "release", "taken"]
         assert world.importers == {"controller-B"}
         assert world.b.standing.serves and not world.a.standing.serves
         assert done.steps[-1].detail.startswith("promotion: fence"), done.steps[-1]
         assert world.a.told == ["serve", "block", "resign"]
-        assert len(told) >= 7
+        assert len(told) >= 7 and set(told[:-1]) == {"asked by root"} and world.a.succession.leaving is None
         await until(lambda: world.a.writes.closing is None)
 
     async def test_a_busy_pool_gives_everything_back(self, world: World) -> None:
