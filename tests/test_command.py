@@ -55,5 +55,12 @@ def test_pairing_without_a_daemon_says_so_in_one_line(run: Run, tmp_path: Path) 
     assert err.count("\n") == 1
 
 
+def test_setup_puts_no_boot_file_where_the_units_would_not_read_it(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "boot.toml"
+    line = "middlewared: --config: the units of systemd read /etc/middlewared.toml: another file needs --no-units\n"
+    assert run("setup", "--yes", "--node", "A", "--interlink", "none", "--config", file) == (1, "", line)
+    assert not file.exists()
+
+
 def test_the_version_is_told(run: Run) -> None:
     assert run("--version") == (0, __version__ + "\n", "")

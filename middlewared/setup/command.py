@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 
 from middlewared import config
@@ -25,7 +24,7 @@ from middlewared.setup.answers import as_text, boot_file
 from middlewared.setup.daemon import PAIR_S, Daemon, Found
 from middlewared.setup.dialog import Dialog
 from middlewared.setup.nics import all_nics
-from middlewared.setup.questions import Given, gather
+from middlewared.setup.questions import Given, gateway, gather
 from middlewared.shell import durable_file
 from middlewared.shell.identity import is_paired, read_code
 
@@ -33,7 +32,6 @@ START_S = 60.0
 JOINED_S = 60.0
 SYSTEMCTL_S = 120.0
 INTERRUPTED = 130
-NONE = "none"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,7 +59,7 @@ class Setup:
         self._dialog = Dialog(assume=args.yes)
         self._password = ""
         self._code: str | None = args.join
-        self._gateway: str | None = args.gateway
+        self._gateway: str | None = None
         self._username: str = args.username
         self._found: Found | None = None
 
@@ -69,6 +67,9 @@ class Setup:
 
     def ask(self) -> None:
         """Raises MiddlewareError for what cannot be so."""
+        if not self._args.no_units and self._file.absolute() != config.DEFAULT_PATH:
+            sentence = f"the units of systemd read {config.DEFAULT_PATH}: another file needs --no-units"
+            raise Refused(("--config", sentence))
         if os.geteuid() != 0:
             raise PortFailed("setup", "only root can make a machine a controller")
         if not self._args.no_units and not Path("/run/systemd/system").is_dir():
@@ -117,11 +118,12 @@ class Setup:
 
     def _ask_for_gateway(self) -> None:
         """Of the pair; who joins has it from the other. A system that gives the address gives the way out too."""
-        if self._gateway is not None:
-            _check_gateway(self._gateway)
-        elif self._answers.first_address is not None and not (self._code or self._is_paired or self._dialog.assumes):
-            answer = self._dialog.ask(f"The default gateway, or {NONE}:", "--gateway", NONE, _check_gateway)
-            self._gateway = None if answer == NONE else answer
+        joins = self._code is not None
+        asks = self._answers.first_address is not None and not (joins or self._is_paired or self._dialog.assumes)
+        self._gateway = gateway(self._args.gateway, joins=joins, asks=asks, dialog=self._dialog)
+        if self._gateway is not None and self._is_paired and not self._daemon.has_gateway(self._gateway):
+            how = "change it by network.configuration.update on the active controller"
+            raise Refused(("--gateway", f"this controller is one of a pair, which has another: {how}"))
 
     def _ask_for_administrator(self) -> None:
         if not self._needs_administrator:
@@ -278,14 +280,6 @@ class Setup:
 def _check_code(text: str) -> None:
     if read_code(text) is None:
         raise Refused(("--join", "is not a pairing code: eight groups of four letters and digits"))
-
-
-def _check_gateway(text: str) -> None:
-    try:
-        if text != NONE:
-            ip_address(text)
-    except ValueError:
-        raise Refused(("--gateway", f"{text!r} is not an IP address")) from None
 
 
 def _not_empty(text: str) -> None:

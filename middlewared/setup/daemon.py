@@ -49,14 +49,18 @@ class Daemon:
         with self._client() as client:
             client.call("user.setup_local_administrator", username, password, timeout_s=CALL_S)
 
-    def set_gateway(self, gateway: str) -> bool:
-        """Whether it was another before."""
-        field = f"ipv{ip_address(gateway).version}gateway"
+    def has_gateway(self, gateway: str) -> bool:
+        """Whether this is the default gateway that is configured."""
         with self._client() as client:
             configured = client.call("network.configuration.config", timeout_s=CALL_S)
-            if isinstance(configured, dict) and configured.get(field) == gateway:
-                return False
-            client.call("network.configuration.update", {field: gateway}, timeout_s=CALL_S)
+        return isinstance(configured, dict) and configured.get(_gateway_field(gateway)) == gateway
+
+    def set_gateway(self, gateway: str) -> bool:
+        """Whether it was another before."""
+        if self.has_gateway(gateway):
+            return False
+        with self._client() as client:
+            client.call("network.configuration.update", {_gateway_field(gateway): gateway}, timeout_s=CALL_S)
         return True
 
     def code(self) -> str:
@@ -98,3 +102,7 @@ class Daemon:
     def _client(self) -> Iterator[SyncClient]:
         with SyncClient(self._uri, connect_s=LOOK_S) as client:
             yield client
+
+
+def _gateway_field(gateway: str) -> str:
+    return f"ipv{ip_address(gateway).version}gateway"

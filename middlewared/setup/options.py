@@ -14,14 +14,16 @@ def add_parsers(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     parser = sub.add_parser("setup", help="make this machine a controller", description=about)
     add = parser.add_argument
-    add("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="the boot file to write")
+    file = "the boot file to write; not the default one: only with --no-units"
+    add("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help=file)
     add("--node", metavar="A|B", help="this controller's slot in the chassis")
     add("--interlink", metavar="INTERFACE", help="the cable to the other controller; none: there is no other")
     add("--interlink-address", metavar="ADDRESS/PREFIX", help="this controller's address on it (default: link-local)")
     add("--peer", metavar="ADDRESS", help="the other controller's address on it")
     own = "its own address, INTERFACE:ADDRESS/PREFIX; keep: the system gives it one"
     add("--address", metavar="WHERE", help=own)
-    add("--gateway", metavar="ADDRESS", help="the default gateway of the pair")
+    way_out = "the default gateway of the pair, not with --join; none: it stays as it is"
+    add("--gateway", metavar="ADDRESS", help=way_out)
     add("--username", default="admin", metavar="NAME", help="the first administrator (default: %(default)s)")
     add("--password-file", type=Path, metavar="FILE", help="whose first line is the password; -: standard input")
     add("--join", metavar="CODE", help="the code that the other controller shows, which is set up already")

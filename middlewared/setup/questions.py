@@ -6,6 +6,7 @@ An answer is what the option says, else what the boot file already says, else wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import cast
 
 import msgspec
@@ -43,6 +44,21 @@ def gather(given: Given, read: Mapping[str, object], nics: list[Nic], dialog: Di
     return Answers(node=node, interlink=interlink, first_address=first)
 
 
+def gateway(given: str | None, *, joins: bool, asks: bool, dialog: Dialog) -> str | None:
+    """The default gateway to set; None: what is configured stays. asks: where no option says it, the person does.
+
+    joins: this controller takes the other's configuration; one of its own would be in the way of that.
+    """
+    if given is None:
+        given = dialog.ask(f"The default gateway, or {NONE}:", "--gateway", NONE, _address_or_none) if asks else NONE
+    _address_or_none(given)
+    if given == NONE:
+        return None
+    if joins:
+        raise Refused(("--gateway", "a controller that joins has the other one's: leave it out here"))
+    return given
+
+
 def _one(dialog: Dialog, question: str, option: str, given: str | None, known: object, check: Check) -> str:
     """The option, checked; else the answer, for which what is known is proposed."""
     if given is not None:
@@ -54,6 +70,14 @@ def _one(dialog: Dialog, question: str, option: str, given: str | None, known: o
 def _node(text: str) -> None:
     if text.upper() not in ("A", "B"):
         raise Refused(("--node", "A or B"))
+
+
+def _address_or_none(text: str) -> None:
+    try:
+        if text != NONE:
+            ip_address(text)
+    except ValueError:
+        raise Refused(("--gateway", f"{text!r} is not an IP address")) from None
 
 
 def _interlink(
@@ -100,12 +124,18 @@ def _first_address(
     nics: list[Nic],
     dialog: Dialog,
 ) -> FirstAddress | None:
-    """INTERFACE:ADDRESS/PREFIX, or `keep` where the system gives this controller its addresses."""
+    """INTERFACE:ADDRESS/PREFIX, or `keep` where the system gives this controller its addresses.
+
+    A section of the file that is not whole is asked for: to propose `keep` then would be to propose its loss.
+    """
     others = [nic for nic in nics if interlink is None or nic.name != interlink.interface]
     there = [f"{address} on {nic.name}" for nic in others for address in nic.reachable]
     known = KEEP if there else None
-    if "first_address.address" in values:
-        known = "{}:{}/{}".format(*(values[f"first_address.{name}"] for name in ("interface", "address", "prefix")))
+    if "first_address" in values:
+        parts = [values.get(f"first_address.{name}") for name in ("interface", "address", "prefix")]
+        known = None if None in parts else "{}:{}/{}".format(*parts)
+        if known is None and given.address is None and dialog.assumes:
+            raise Refused(("--address", f"is needed: the boot file has no {_first_missing(values)}"))
 
     def check(text: str) -> None:
         first = _parsed(text, [nic.name for nic in others])
@@ -115,6 +145,11 @@ def _first_address(
     has = f"it has {', '.join(there)}; {KEEP}: leave that to the system" if there else "it has none yet"
     question = f"This controller's own address for people and programs, INTERFACE:ADDRESS/PREFIX ({has})"
     return _parsed(_one(dialog, question, "--address", given.address, known, check), [nic.name for nic in others])
+
+
+def _first_missing(values: Mapping[str, object]) -> str:
+    fields = ("first_address.interface", "first_address.address")
+    return next(field for field in fields if field not in values)
 
 
 def _parsed(text: str, names: list[str]) -> FirstAddress | None:

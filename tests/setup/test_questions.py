@@ -10,7 +10,7 @@ from middlewared.kernel.errors import PortFailed, Refused
 from middlewared.setup.answers import Answers
 from middlewared.setup.dialog import Dialog
 from middlewared.setup.nics import Nic
-from middlewared.setup.questions import Given, gather
+from middlewared.setup.questions import Given, gateway, gather
 
 NICS = [
     Nic(name="eth0", mac="02:00:00:00:00:01", carrier=True, addresses=("192.0.2.1",)),
@@ -74,6 +74,50 @@ def test_a_controller_that_has_no_address_yet_must_be_given_one() -> None:
     first = assumed(Given(node="A", interlink="il0", address="eth1:192.0.2.9/26"), nics=BARE).first_address
     assert first == FirstAddress(interface="eth1", address="192.0.2.9", prefix=26)
     assert assumed(Given(node="A", interlink="il0", address="keep"), nics=BARE).first_address is None
+
+
+@pytest.mark.parametrize("there", ["interface", "address"])
+def test_a_first_address_of_which_the_file_has_a_part_only_is_needed_by_the_name_of_what_is_missing(there: str) -> None:
+    part = {"interface": "eth1", "address": "192.0.2.9"}
+    missing = next(name for name in part if name != there)
+    file: dict[str, object] = {**FILE, "first_address": {there: part[there]}}
+    with pytest.raises(Refused, match=rf"^--address: is needed: the boot file has no first_address\.{missing}"):
+        assumed(Given(), file)
+    assert assumed(Given(address="eth1:192.0.2.9/26"), file).first_address == FirstAddress(
+        interface="eth1", address="192.0.2.9", prefix=26
+    )
+
+
+def test_nobody_is_proposed_to_drop_a_first_address_that_is_not_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n\n\n\n\neth1:192.0.2.9\n"))
+    file: dict[str, object] = {**FILE, "first_address": {"address": "192.0.2.9"}}
+    assert gather(Given(), file, NICS, Dialog(assume=False)).first_address == FirstAddress(
+        interface="eth1", address="192.0.2.9"
+    )
+
+
+def test_a_gateway_is_an_address_or_none() -> None:
+    silent = Dialog(assume=True)
+    assert gateway("none", joins=False, asks=False, dialog=silent) is None
+    assert gateway("192.0.2.254", joins=False, asks=False, dialog=silent) == "192.0.2.254"
+    assert gateway(None, joins=False, asks=False, dialog=silent) is None
+    with pytest.raises(Refused, match=r"^--gateway: 'here' is not an IP address"):
+        gateway("here", joins=False, asks=False, dialog=silent)
+
+
+def test_a_person_is_asked_for_the_gateway_until_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("here\n192.0.2.254\n\n"))
+    person = Dialog(assume=False)
+    assert gateway(None, joins=False, asks=True, dialog=person) == "192.0.2.254"
+    assert gateway(None, joins=False, asks=True, dialog=person) is None
+
+
+def test_a_controller_that_joins_brings_no_gateway_of_its_own() -> None:
+    silent = Dialog(assume=True)
+    with pytest.raises(Refused, match=r"^--gateway: a controller that joins has the other one's"):
+        gateway("192.0.2.254", joins=True, asks=False, dialog=silent)
+    assert gateway("none", joins=True, asks=False, dialog=silent) is None
+    assert gateway(None, joins=True, asks=False, dialog=silent) is None
 
 
 def test_a_person_gets_proposals_and_is_asked_again_until_it_fits(

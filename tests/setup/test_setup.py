@@ -145,6 +145,17 @@ def test_a_second_time_it_finds_everything_done(lab: Pair) -> None:
         assert "/etc/middlewared.toml stays as it is" in done.stderr
 
 
+def test_a_gateway_of_the_pair_is_not_changed_by_setup_on_either(lab: Pair) -> None:
+    for node in NODES:
+        done = lab.execute(node, "middlewared", "setup", "--yes", "--no-units", "--gateway", "192.0.2.254")
+        assert done.returncode == 1
+        assert "--gateway: this controller is one of a pair, which has another" in done.stderr
+    lab.call("A", "network.configuration.update", {"ipv4gateway": "192.0.2.254"})
+    done = lab.execute("A", "middlewared", "setup", "--yes", "--no-units", "--gateway", "192.0.2.254")
+    assert done.returncode == 0, done.stderr
+    lab.call("A", "network.configuration.update", {"ipv4gateway": ""})
+
+
 def test_a_controller_of_a_pair_cannot_become_the_other_one(lab: Pair) -> None:
     done = lab.execute(
         "A",
