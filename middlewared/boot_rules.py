@@ -333,9 +333,28 @@ def _paths(fields: Fields) -> Iterator[Fault]:
         yield fields.fault("voters.paths", "must not name a disk twice", "it would vote twice")
     if relative := [path for path in paths + others if not path.startswith("/")]:
         yield fields.fault("voters", f"must be absolute paths, which {relative[0]} is not")
+    yield from _names_of_their_own(fields, paths, others)
     slots = fields.text("voters.slots")
     if slots != "register" and not slots.startswith("/"):
         yield fields.fault("voters.slots", 'must be "register" or an absolute path')
+
+
+def _names_of_their_own(fields: Fields, paths: list[str], others: list[str]) -> Iterator[Fault]:
+    """A disk is called by the last part of its path: two with one name would count, and be written, as one."""
+    reason = "a disk is called by the last part of its path, and its slot area lies under that name"
+    called: dict[str, str] = {}
+    for field, disks in (("voters.paths", paths), ("voters.others", others)):
+        for path in disks:
+            first = called.setdefault(_last_part(path), path)
+            if first != path:
+                relation = f"must not name two disks whose paths end alike, as {first} and {path}"
+                yield fields.fault(field, relation, reason)
+                break
+
+
+def _last_part(path: str) -> str:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return parts[-1] if parts else ""
 
 
 def _pools(fields: Fields) -> Iterator[Fault]:

@@ -179,6 +179,27 @@ def test_disks_that_make_no_majority_are_refused(paths: list[str], says: str) ->
     assert says in sentences(voters__paths=paths, voters__others=["/s/8", "/s/9"])[0]
 
 
+@pytest.mark.parametrize(
+    ("paths", "others", "begins"),
+    [
+        (["/a/0", "/b/0", "/c/0"], [], ("paths", "/a/0 and /b/0")),
+        (["/a/0", "/a/1", "/a/0/"], [], ("paths", "/a/0 and /a/0/")),
+        (["/s/0", "/s/1", "/s/2"], ["/t/1"], ("others", "/s/1 and /t/1")),
+        (["/s/0", "/s/1", "/s/2"], ["/s/3", "/t/3/."], ("others", "/s/3 and /t/3/.")),
+    ],
+)
+def test_disks_that_would_have_one_name_are_refused(
+    paths: list[str], others: list[str], begins: tuple[str, str]
+) -> None:
+    (said,) = sentences(voters__paths=paths, voters__others=others)
+    field, named = begins
+    assert said.startswith(f"voters.{field} = ")
+    assert said.endswith(
+        f"must not name two disks whose paths end alike, as {named}; "
+        "a disk is called by the last part of its path, and its slot area lies under that name"
+    )
+
+
 def test_shared_disks_without_an_interlink_are_refused() -> None:
     assert sentences(interlink=None) == [
         "voters: needs an [interlink]; two controllers that share disks must hear of each other"
