@@ -132,6 +132,7 @@ class ThisController:
         now = self._clock.boottime()
         lag_events, lag_s = replica.side.behind(now)
         return ControllerFacts(
+            node=self.node,
             version=self._build.version,
             boot_id=self._build.boot_id,
             uptime_s=now,
@@ -140,6 +141,7 @@ class ThisController:
             term=max(replica.term, standing.term if standing is not None else 0),
             since_s=now - standing.since if standing is not None else 0.0,
             why=replica.halted or self._tenure.why(),
+            halted=replica.halted,
             behind=self._behind(owner) if owner is not None else None,
             paired=self._build.paired,
             in_sync=tuple(sorted(owner.synced)) if owner is not None else record.in_sync if record is not None else (),

@@ -77,7 +77,7 @@ class PairOutlook:
             node=self._node,
             version=facts.version,
             status=facts.status,
-            halted=facts.why if facts.status == "ERROR" and facts.failed is None else None,
+            halted=facts.halted,
             behind=facts.behind,
             blocked=facts.apply_blocked,
             voters_ok=facts.disks_ok,

@@ -44,6 +44,7 @@ from middlewared.protocol.subscription import Cursor
 S = TypeVar("S", bound=msgspec.Struct)
 
 FACTS = ControllerFacts(
+    node="A",
     version="0",
     boot_id="00000000-0000-0000-0000-000000000000",
     uptime_s=0.0,
@@ -53,6 +54,7 @@ FACTS = ControllerFacts(
     term=1,
     since_s=0.0,
     why="",
+    halted=None,
     behind=None,
     paired=False,
     in_sync=("A",),

@@ -25,8 +25,9 @@ class PeerBuild(msgspec.Struct, frozen=True, kw_only=True):
 class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that status methods tell, read at one instant.
 
-    status: the string that clients know. why: the sentence of the rule that decided the role. behind: why the
-    configuration is read-only on the owner, None if it is not. Seqs: of the log; peer_*: as last acknowledged.
+    status: the string that clients know. why: the sentence of the rule that decided the role. halted: what the two logs
+    contradict each other about, None while they do not. behind: why the configuration is read-only on the owner, None
+    if it is not. Seqs: of the log; peer_*: as last acknowledged.
     peer_last_heard_ms: channel -> how long before fenced spoke last it was heard there; None: never.
     peer_refused: why the peer closed the line, None while it does not. peer_apart: why the versions of the two cannot
     read each other's log. apply_blocked: why nothing after applied_seq is applied here; peer_apply_blocked: there.
@@ -45,6 +46,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     last took a term for.
     """
 
+    node: Node
     version: str
     boot_id: str
     uptime_s: float
@@ -53,6 +55,7 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     term: int
     since_s: float
     why: str
+    halted: str | None
     behind: str | None
     paired: bool
     in_sync: tuple[Node, ...]

@@ -1,7 +1,7 @@
 """Every alert of this product: class, level, and the condition over this controller's facts.
 
-A new one: a fact in ControllerFacts if it needs one, and an entry here. The sentence says what is so and names what to
-look at; docs/what-if.md says what to do.
+A new one: a fact in ControllerFacts if it needs one, and an entry here. The sentence says what is so and names the
+controller and what to look at, since both controllers' alerts are read in one list; docs/what-if.md says what to do.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from middlewared.kernel.event import LOG_FORMAT
+from middlewared.kernel.facts import other
 from middlewared.plugin import AlertSource, ControllerFacts
 
 NOT_IN_SYNC_S = 5.0
@@ -21,53 +22,64 @@ DUPLICATE_ADVERTS = 3
 def quarantine(facts: ControllerFacts) -> str | None:
     if facts.quarantined == 0:
         return None
-    return f"{facts.quarantined} events lie in quarantine on this controller and wait for a decision"
+    return f"{facts.quarantined} events lie in quarantine on controller {facts.node} and wait for a decision"
 
 
 def log_halted(facts: ControllerFacts) -> str | None:
-    return f"This controller has halted: {facts.why}" if facts.status == "ERROR" else None
+    return f"Controller {facts.node} has halted: {facts.halted}" if facts.halted is not None else None
+
+
+def promotion_failed(facts: ControllerFacts) -> str | None:
+    return f"Controller {facts.node} could not take over: {facts.failed}" if facts.failed is not None else None
 
 
 def peer_refuses(facts: ControllerFacts) -> str | None:
-    return f"The other controller refuses this one: {facts.peer_refused}" if facts.peer_refused is not None else None
+    if facts.peer_refused is None:
+        return None
+    return f"Controller {other(facts.node)} refuses controller {facts.node}: {facts.peer_refused}"
 
 
 def apply_blocked(facts: ControllerFacts) -> str | None:
-    return f"Nothing more is applied here: {facts.apply_blocked}" if facts.apply_blocked is not None else None
+    if facts.apply_blocked is None:
+        return None
+    return f"Controller {facts.node} applies nothing more: {facts.apply_blocked}"
 
 
 def disk_full(facts: ControllerFacts) -> str | None:
-    return f"No configuration is taken here: {facts.no_room}" if facts.no_room is not None else None
+    return f"Controller {facts.node} takes no configuration: {facts.no_room}" if facts.no_room is not None else None
 
 
 def log_damaged(facts: ControllerFacts) -> str | None:
     if facts.log_damaged is None:
         return None
-    return f"A record cannot be given to the other controller: {facts.log_damaged}"
+    return f"Controller {facts.node} cannot give a record to controller {other(facts.node)}: {facts.log_damaged}"
 
 
 def pool_fault(facts: ControllerFacts) -> str | None:
-    return f"A pool takes no more writes: {facts.pool_fault}" if facts.pool_fault is not None else None
+    if facts.pool_fault is None:
+        return None
+    return f"A pool of controller {facts.node} takes no more writes: {facts.pool_fault}"
 
 
 def pool_degraded(facts: ControllerFacts) -> Mapping[str, str]:
-    return {name: f"Pool {name} goes on, but: {what}" for name, what in facts.pools_degraded.items()}
+    degraded = facts.pools_degraded.items()
+    return {name: f"Pool {name} of controller {facts.node} goes on, but: {what}" for name, what in degraded}
 
 
 def state_differs(facts: ControllerFacts) -> str | None:
     if facts.state_differs is None:
         return None
-    return (
-        f"The state of this controller differed from what the log and the other controller say: {facts.state_differs}"
-    )
+    there = f"controller {other(facts.node)}"
+    return f"The state of controller {facts.node} differed from what the log and {there} say: {facts.state_differs}"
 
 
 def versions_differ(facts: ControllerFacts) -> str | None:
     if facts.peer_apart is not None:
-        return f"The two cannot read each other's log: {facts.peer_apart}"
+        return f"Controller {facts.node} and the other one cannot read each other's log: {facts.peer_apart}"
     if facts.peer is None or facts.peer.age == "same":
         return None
-    return f"The other controller runs {facts.peer.version or 'an older version'}, this one {facts.version}"
+    theirs = facts.peer.version or "an older version"
+    return f"Controller {other(facts.node)} runs {theirs}, controller {facts.node} {facts.version}"
 
 
 def upgrade_pending(facts: ControllerFacts) -> str | None:
@@ -75,37 +87,40 @@ def upgrade_pending(facts: ControllerFacts) -> str | None:
         return None
     if facts.paired and (facts.peer is None or facts.peer.log_format_max < LOG_FORMAT):
         return None
-    return f"The log goes on in format {facts.log_format}; call upgrade.finalize when this version shall stay"
+    format_ = f"Controller {facts.node} writes the log in format {facts.log_format}"
+    return f"{format_}; call upgrade.finalize when this version shall stay"
 
 
 def peer_unreachable(facts: ControllerFacts) -> str | None:
     if not facts.paired or facts.peer_connected or facts.peer_refused is not None:
         return None
     heard = "; its heartbeats are heard" if facts.peer_heard else ""
-    return f"The other controller does not answer on the interlink{heard}"
+    return f"Controller {other(facts.node)} does not answer controller {facts.node} on the interlink{heard}"
 
 
 def ended(facts: ControllerFacts) -> str | None:
-    return f"This controller ended itself, and booted anew: {facts.ended}" if facts.ended is not None else None
+    return f"Controller {facts.node} ended itself, and booted anew: {facts.ended}" if facts.ended is not None else None
 
 
 def ended_often(facts: ControllerFacts) -> str | None:
     if not facts.ended_often:
         return None
-    return "This controller ended itself three times in ten minutes: only failover.force_master lets it be active again"
+    often = f"Controller {facts.node} ended itself three times in ten minutes"
+    return f"{often}: only failover.force_master lets it be active again"
 
 
 def peer_not_in_sync(facts: ControllerFacts) -> str | None:
     if facts.status != "MASTER" or not facts.peer_connected or len(facts.in_sync) > 1:
         return None
     behind = facts.last_seq - facts.peer_durable_seq
-    return f"The other controller is not in sync: it holds {behind} events less than this one"
+    there = f"Controller {other(facts.node)}"
+    return f"{there} is not in sync: it holds {behind} events less than controller {facts.node}"
 
 
 def vip_conflict(facts: ControllerFacts) -> Mapping[str, str]:
     return {
-        seen.address: f"Somebody else has the virtual address {seen.address}: on {seen.interface}, {seen.how} names "
-        f"the MAC {seen.who} for it ({seen.count} times)"
+        seen.address: f"Somebody else has the virtual address {seen.address}: on {seen.interface} of controller "
+        f"{facts.node}, {seen.how} names the MAC {seen.who} for it ({seen.count} times)"
         for seen in facts.sightings
         if seen.kind == "VIP_CONFLICT"
     }
@@ -113,22 +128,23 @@ def vip_conflict(facts: ControllerFacts) -> Mapping[str, str]:
 
 def duplicate_vhid(facts: ControllerFacts) -> Mapping[str, str]:
     return {
-        str(seen.vhid): f"VHID {seen.vhid}, that of {seen.address}, is in use by somebody else on {seen.interface}: "
-        f"{seen.count} {seen.how} from {seen.who} that this pair's key did not sign"
+        str(seen.vhid): f"VHID {seen.vhid}, that of {seen.address}, is in use by somebody else on {seen.interface} "
+        f"of controller {facts.node}: {seen.count} {seen.how} from {seen.who} that this pair's key did not sign"
         for seen in facts.sightings
         if seen.kind == "DUPLICATE_VHID" and seen.count >= DUPLICATE_ADVERTS
     }
 
 
 def effects_failing(facts: ControllerFacts) -> Mapping[str, str]:
-    return {name: f"{name}: {why}" for name, why in facts.effects.items() if why is not None}
+    failing = {name: why for name, why in facts.effects.items() if why is not None}
+    return {name: f"{name} on controller {facts.node}: {why}" for name, why in failing.items()}
 
 
 def shared_disk_lost(facts: ControllerFacts) -> Mapping[str, str]:
     if facts.status == "SINGLE":
         return {}
     silent = [disk for disk in facts.shared_disks if not disk.reachable]
-    return {disk.serial: f"{disk.serial} does not answer on this controller: {disk.error}" for disk in silent}
+    return {disk.serial: f"{disk.serial} does not answer on controller {facts.node}: {disk.error}" for disk in silent}
 
 
 SOURCES = (
@@ -143,6 +159,12 @@ SOURCES = (
         level="CRITICAL",
         title="A controller has halted: the two logs contradict each other",
         holds=log_halted,
+    ),
+    AlertSource(
+        klass="PromotionFailed",
+        level="CRITICAL",
+        title="A controller could not take over",
+        holds=promotion_failed,
     ),
     AlertSource(
         klass="PeerRefuses",

@@ -172,7 +172,14 @@ async def test_a_controller_tells_its_own_alerts(pair: Pair) -> None:
 async def test_a_halted_controller_is_in_error_and_says_why(pair: Pair) -> None:
     pair.a.replicator.feed(values.Broken("two logs differ at seq 1"))
     facts = World(pair.a).this.facts()
-    assert (facts.status, facts.why) == ("ERROR", "two logs differ at seq 1")
+    assert (facts.status, facts.why, facts.halted) == ("ERROR", "two logs differ at seq 1", "two logs differ at seq 1")
+
+
+async def test_a_controller_that_could_not_take_over_is_in_error_and_has_not_halted(pair: Pair) -> None:
+    world = World(pair.a)
+    world.tenure.heard(msgspec.structs.replace(standing("STANDBY", 1), failed="import: tank: no such pool"))
+    facts = world.this.facts()
+    assert (facts.status, facts.failed, facts.halted) == ("ERROR", "import: tank: no such pool", None)
 
 
 async def test_disks_and_signs_of_the_peer_are_as_fenced_saw_them(tmp_path: Path) -> None:

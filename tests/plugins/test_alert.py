@@ -88,7 +88,12 @@ def test_a_healthy_pair_and_a_controller_by_itself_have_no_alert() -> None:
     ("change", "found"),
     [
         ({"quarantined": 1}, ["QuarantineNotEmpty"]),
-        ({"status": "ERROR", "peer_connected": False, "peer_heard": False}, ["LogHalted", "PeerUnreachable"]),
+        (
+            {"status": "ERROR", "halted": "the logs differ", "peer_connected": False, "peer_heard": False},
+            ["LogHalted", "PeerUnreachable"],
+        ),
+        ({"status": "ERROR", "failed": "import: tank: no such pool"}, ["PromotionFailed"]),
+        ({"status": "ERROR", "failed": "x", "halted": "the logs differ"}, ["LogHalted", "PromotionFailed"]),
         ({"peer_refused": "the logs differ", "peer_connected": False}, ["PeerRefuses"]),
         ({"apply_blocked": "seq 5"}, ["ApplyBlocked"]),
         ({"pools_degraded": {"tank": "a disk is missing"}}, ["PoolDegraded"]),
@@ -114,6 +119,39 @@ def test_each_thing_that_an_operator_must_know_has_its_alert(change: dict[str, A
     assert classes(**change) == found
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quarantined": 1},
+        {"halted": "x"},
+        {"failed": "x"},
+        {"peer_refused": "x"},
+        {"apply_blocked": "x"},
+        {"pools_degraded": {"tank": "x"}},
+        {"pool_fault": "x"},
+        {"no_room": "x"},
+        {"log_damaged": "x"},
+        {"state_differs": "x"},
+        {"peer_connected": False},
+        {"in_sync": ("B",)},
+        {"peer": NEWER},
+        {"peer_apart": "x"},
+        {"log_format": 1, "peer": SAME},
+        {"effects": {"hosts": "x"}},
+        {"ended": "x"},
+        {"ended_often": True},
+        {"shared_disks": (msgspec.structs.replace(A_DISK, reachable=False),)},
+        {"sightings": (sighting("VIP_CONFLICT"), sighting("DUPLICATE_VHID"))},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_says_of_which_controller_it_is(change: dict[str, Any]) -> None:
+    facts = msgspec.structs.replace(HEALTHY, node="B", **change)
+    held = [told for source in SOURCES if (told := source.holds(facts))]
+    sentences = [text for told in held for text in ((told,) if isinstance(told, str) else told.values())]
+    assert sentences and all("ontroller B" in text for text in sentences), sentences
+
+
 def test_what_passes_by_itself_is_told_after_a_while() -> None:
     patience = {source.klass: source.after_s for source in SOURCES if source.after_s}
     assert patience == {"PeerNotInSync": 5.0, "PeerUnreachable": 1.0, "PeerRefuses": 1.0, "SharedDiskLost": 5.0}
@@ -130,7 +168,7 @@ async def test_an_alert_is_listed_with_its_controller_dismissed_and_restored(wor
             "level": "CRITICAL",
             "node": "A",
             "text": "The log holds an event that cannot be applied",
-            "formatted": "Nothing more is applied here: seq 5: unknown",
+            "formatted": "Controller A applies nothing more: seq 5: unknown",
             "datetime": {"$date": 7},
             "dismissed": False,
         }
