@@ -20,6 +20,7 @@ from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.facts import Vip
 from middlewared.protocol.carp_packet import KEY_SIZE
 from middlewared.shell.clock import SystemClock
+from middlewared.shell.journal import Journal
 from middlewared.shell.realtime import harden
 
 PRIORITY = 40
@@ -104,7 +105,9 @@ async def _serve(make: Callable[[str], Service]) -> None:
     lease, and that takes less time than any repair.
     """
     loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(make(harden(PRIORITY)).run())
+    scheduling = harden(PRIORITY)
+    Journal("carpd").note("start", scheduling=scheduling)
+    task = asyncio.ensure_future(make(scheduling).run())
 
     def failed(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         loop.default_exception_handler(context)

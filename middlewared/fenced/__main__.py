@@ -19,6 +19,7 @@ from middlewared.fenced.outside import of_this_host
 from middlewared.fenced.watch import watch
 from middlewared.kernel.errors import BadBootFile
 from middlewared.shell.clock import SystemClock
+from middlewared.shell.journal import Journal
 from middlewared.shell.notify import Init
 from middlewared.shell.realtime import harden
 from middlewared.shell.shared_disks import SharedDisks
@@ -79,7 +80,7 @@ async def _run(boot: BootFile) -> None:
 
 def _watch(boot: BootFile) -> int:
     outside = of_this_host(boot, SharedDisks(None, deadline_s=DURABLE_S, durable_s=DURABLE_S), SystemClock())
-    harden(PRIORITY)
+    Journal("fenced-watch").note("start", scheduling=harden(PRIORITY))
     watch(boot.fenced_socket, outside.end)
     return 0
 

@@ -41,3 +41,16 @@ def test_a_boot_file_that_cannot_be_used_is_named_with_its_field(tmp_path: Path)
     assert done.returncode == 1
     assert "node" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_first_line_says_what_real_time_treatment_was_got() -> None:
+    program = (
+        "import asyncio; from middlewared.carpd.__main__ import _serve\n"
+        "class Idle:\n"
+        "    async def run(self): pass\n"
+        "asyncio.run(_serve(lambda scheduling: Idle()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
+    (line,) = done.stderr.splitlines()
+    assert "process=carpd event=start scheduling=" in line
+    assert "gc frozen" in line

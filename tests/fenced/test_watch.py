@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -59,3 +62,16 @@ def test_a_socket_that_nobody_holds_any_more_ends_the_controller_once(tmp_path: 
     watching.join(10)
     assert ends == ["fenced has been gone for 1 s"]
     assert time.monotonic() - lost >= LIMIT_S - 0.05
+
+
+def test_the_first_line_says_what_real_time_treatment_was_got(tmp_path: Path) -> None:
+    boot = tmp_path / "boot.toml"
+    boot.write_text(f'node = "A"\nrun_dir = "{tmp_path}"\ndata_dir = "/nowhere"\n')
+    argv = [sys.executable, "-m", "middlewared.fenced", "--watch", "--config", str(boot)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stderr is not None
+        readable, _, _ = select.select([watching.stderr], [], [], 20)
+        line = watching.stderr.readline() if readable else ""
+        watching.kill()
+    assert "process=fenced-watch event=start scheduling=" in line
+    assert "gc frozen" in line

@@ -68,9 +68,11 @@ def test_a_daemon_that_stands_still_is_killed_and_comes_back(machine: Machine, n
 
 
 def test_the_kernel_gives_fenced_and_carpd_what_their_units_ask_for(machine: Machine) -> None:
-    for name in (FENCED, CARPD):
+    for name in (FENCED, CARPD, WATCH):
         assert "SCHED_RR" in machine.run("chrt", "-p", str(machine.pid(name))).stdout
-    assert "SCHED_RR 20, memory locked" in machine.log()
+    starts = [line for line in machine.log().splitlines() if " event=start " in line]
+    for process, got in (("fenced", "SCHED_RR 20"), ("carpd", "SCHED_RR 40"), ("fenced-watch", "SCHED_RR 20")):
+        assert any(f"process={process} " in line and f"{got}, memory locked" in line for line in starts)
 
 
 def test_a_restart_of_the_daemon_hands_nothing_over_and_a_stop_of_all_does(machine: Machine) -> None:
