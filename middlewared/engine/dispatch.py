@@ -171,14 +171,16 @@ class Dispatcher:
     def begin(self, context: Context, args: Sequence[object], kwargs: Mapping[str, object]) -> Job:
         """Begin the job that a call asks for; it goes on when the call's client goes. Raises CallFailed."""
         context.note("job")
+        method = context.method
         asked = Asked(
-            method=context.method.name,
-            arguments=self.registry.parameters[context.method.name].without_secrets(args, kwargs),
+            method=method.name,
+            arguments=self.registry.parameters[method.name].without_secrets(args, kwargs),
             username=context.actor,
             origin=context.session.origin,
             message_id=context.call_id,
             unique=is_uuid(context.call_id),
-            abortable=context.method.abortable,
+            abortable=method.abortable,
+            turn=method.name if method.turn is None else method.turn(*args, **kwargs),
         )
         return self.jobs.start(asked, lambda job: JobContext(self, context, job).run(args, kwargs))
 

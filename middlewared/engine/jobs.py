@@ -1,6 +1,6 @@
 """Jobs: calls that take longer than anybody waits for an answer, with progress, and an end that is told.
 
-    WAITING    its method has a job that is not over; jobs of one method run one after the other
+    WAITING    jobs of its turn are not over: of its method, where that says nothing else; they run one after the other
     RUNNING    its handler runs
     SUCCESS, FAILED, ABORTED    over; `result` or `error` says how
 
@@ -20,7 +20,9 @@ import asyncio
 import errno
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Literal, Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -44,6 +46,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a job is about. username: who started it, origin: from where.
 
     message_id: of the call, None if it has none. unique: no other call has it, so one that comes again is the same.
+    turn: jobs of the same one run one after the other; None: it waits for none.
     """
 
     method: str
@@ -53,6 +56,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     message_id: rpc.Id
     unique: bool
     abortable: bool
+    turn: str | None
 
 
 class Publish(Protocol):
@@ -178,7 +182,7 @@ class Jobs:
         self._publish = publish
         self._jobs: dict[int, Job] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._last_id = 0
 
     def start(self, asked: Asked, work: Callable[[Job], Awaitable[object]]) -> Job:
@@ -232,7 +236,7 @@ class Jobs:
 
     async def _run(self, job: Job, work: Callable[[Job], Awaitable[object]]) -> None:
         try:
-            async with self._turns.setdefault(job.asked.method, asyncio.Lock()):
+            async with self._turn(job.asked.turn):
                 job.run()
                 result = msgspec.to_builtins(await work(job))
         except asyncio.CancelledError:
@@ -246,6 +250,10 @@ class Jobs:
             )
         else:
             job.succeed(result)
+
+    def _turn(self, name: str | None) -> AbstractAsyncContextManager[None]:
+        """Kept for as long as somebody has it or waits for it."""
+        return nullcontext() if name is None else self._turns.setdefault(name, asyncio.Lock())
 
     def _over(self, job: Job) -> None:
         del self._tasks[job.id]

@@ -10,6 +10,8 @@ Handler = Callable[..., Coroutine[Any, Any, Any]]
 
 Kind = Literal["write", "read", "local"]
 
+Turn = Callable[..., str | None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -19,7 +21,7 @@ class Method:
     on a standby too. roles: any of them is enough; empty = any login. public: needs no login.
     takes: the name under which a problem with the single object parameter is reported; None where the parameters are
     reported under their own names. description: the handler's docstring. job: it runs until it is done, with progress,
-    whatever becomes of the connection. abortable: a job that may be ended in the middle.
+    whatever becomes of the connection. abortable: a job that may be ended in the middle. turn: see `job`.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Method:
     description: str = ""
     job: bool = False
     abortable: bool = False
+    turn: Turn | None = None
     gives_file: bool = False
     """A job whose result has the `path` of a file that its client may fetch."""
 
@@ -80,14 +83,16 @@ def job(
     takes: str | None = None,
     local_only: bool = False,
     abortable: bool = True,
+    turn: Turn | None = None,
     gives_file: bool = False,
 ) -> Callable[[Handler], Method]:
     """Declare `async def handler(call: JobCall, ...)` as a method that may take long.
 
-    Jobs of one method run one after the other. An abort cancels the handler where it waits.
+    Jobs of one method run one after the other; turn: asked with the arguments of the call, says which jobs do, whatever
+    their methods: those of one word. None: it waits for none. An abort cancels the handler where it waits.
     """
     declare = _declare(kind, name, roles, takes, False, local_only)
-    return lambda handler: replace(declare(handler), job=True, abortable=abortable, gives_file=gives_file)
+    return lambda handler: replace(declare(handler), job=True, abortable=abortable, turn=turn, gives_file=gives_file)
 
 
 def _declare(

@@ -125,13 +125,19 @@ async def export(call: JobCall, id: int, options: ExportOptions = ExportOptions(
     await call.execute(pool.Remove(guid=one.guid))
 
 
-@job("pool.scrub", kind="write", roles=("POOL_WRITE",))
+def _one_scrub_of_a_pool(id: int, action: str = "START") -> str | None:  # noqa: A002
+    return f"pool.scrub {id}" if action == "START" else None
+
+
+@job("pool.scrub", kind="write", roles=("POOL_WRITE",), turn=_one_scrub_of_a_pool)
 async def scrub(call: JobCall, id: int, action: str = "START") -> entry.Entry:  # noqa: A002
     """Read all of a pool and compare it with its checksums. action: START, and wait for the end; or STOP.
 
-    A job that is aborted leaves the scrub running.
+    A job that is aborted leaves the scrub running: STOP ends it, and with it the job that waits for it.
     """
     one = _configured(call, id)
+    if action == "PAUSE":
+        raise Refused(("action", "a scrub cannot be paused here: STOP ends it, and START begins it anew"))
     if action not in ("START", "STOP"):
         raise Refused(("action", f"{action!r} is neither START nor STOP"))
     store = store_of(call)

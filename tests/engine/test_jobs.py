@@ -62,9 +62,15 @@ async def last(call: JobCall) -> None:
     await gate.open.wait()
 
 
+@job("test.on", turn=lambda what, waits=True: what if waits else None)
+async def on(call: JobCall, what: str, waits: bool = True) -> None:
+    await work.handler(call, 0)
+
+
 class World:
     def __init__(self) -> None:
-        self.answers, self.engine, self.bus = dispatcher(core, Plugin(name="test", methods=(work, fail, write, last)))
+        methods = (work, fail, write, last, on)
+        self.answers, self.engine, self.bus = dispatcher(core, Plugin(name="test", methods=methods))
         self.wakes = 0
 
     def client(self, username: str = "root", *roles: str, new_style: bool = True) -> Session:
@@ -234,6 +240,16 @@ async def test_jobs_of_one_method_run_one_after_the_other(world: World) -> None:
     await until_running()
     await asyncio.sleep(0.01)
     assert gate.running == 1
+
+
+async def test_a_method_may_say_which_jobs_wait_for_one_another_and_which_for_none(world: World) -> None:
+    client = world.client(new_style=False)
+    for n, params in enumerate([("tank",), ("tank",), ("dozer",), ("tank", False)]):
+        await world.call(client, "test.on", *params, id=str(n))
+    await until(lambda: gate.running > 2)
+    await asyncio.sleep(0.01)
+    jobs = (await world.call(client, "core.get_jobs", id="z"))["result"]
+    assert [one["state"] for one in jobs] == ["RUNNING", "WAITING", "RUNNING", "RUNNING"]
 
 
 async def test_a_call_that_comes_again_under_its_id_joins_the_job_that_it_began(world: World) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,22 +20,25 @@ from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
 from middlewared.engine.standin_parts import MemoryClock
 from middlewared.kernel.errors import NotActive
 from middlewared.kernel.facts import PoolName
+from middlewared.kernel.pools import Scan
 from middlewared.sim.pools import MemoryDisks, MemoryPools, PoolDisks
 from tests.plugins.client import Client
 from tests.plugins.view import MemoryView
+from tests.shell.loopback import until
 
 MIRROR = {"name": "tank", "topology": {"data": [{"type": "MIRROR", "disks": ["shelf/0", "shelf/1"]}]}}
+OTHER = {"name": "dozer", "topology": {"data": [{"type": "MIRROR", "disks": ["shelf/2", "shelf/3"]}]}}
 
 
 class World:
     """Controller A, active, with its peer B and their disks."""
 
-    def __init__(self) -> None:
+    def __init__(self, zfs: type[MemoryPools] = MemoryPools) -> None:
         self.api: Dispatcher
         self.engine: MemoryEngine
         self.api, self.engine, _ = dispatcher(pools, failover, network)
         self.shared = PoolDisks()
-        self.zfs = self.engine.pools = MemoryPools(self.shared, "controller-a")
+        self.zfs = self.engine.pools = zfs(self.shared, "controller-a")
         self.engine.disks = MemoryDisks(self.shared, "controller-a")
         self.engine.facts_now = msgspec.structs.replace(FACTS, paired=True)
         self.sees([disk.serial for disk in self.shared.disks])
@@ -263,6 +268,45 @@ async def test_a_scrub_says_what_it_came_to(world: World) -> None:
     assert told["scan"] == {"function": "SCRUB", "state": "FINISHED", "percent": 100.0, "errors": 0}
     assert fields(await world.call("pool.scrub", 1, "SLEEP")) == ["action"]
     assert (await world.call("pool.scrub", 9))["errname"] == "ENOENT"
+
+
+class LongScrubs(MemoryPools):
+    """A ZFS whose scrubs last until they are stopped."""
+
+    def __init__(self, shared: PoolDisks, host: str) -> None:
+        super().__init__(shared, host)
+        self.running: dict[str, asyncio.Event] = {}
+
+    async def scrub(self, name: str, *, stop: bool = False) -> None:
+        if stop:
+            self.running.pop(name).set()
+        else:
+            self.running[name] = asyncio.Event()
+
+    async def scan_over(self, name: str, told: Callable[[Scan], None]) -> Scan:
+        await self.running[name].wait()
+        return Scan(function="SCRUB", state="CANCELED")
+
+
+async def test_pools_are_scrubbed_side_by_side_and_a_scrub_that_runs_can_be_stopped() -> None:
+    world = World(LongScrubs)
+    zfs = world.zfs
+    assert isinstance(zfs, LongScrubs)
+    await world.call("pool.create", MIRROR)
+    await world.call("pool.create", OTHER)
+    scrubs = [asyncio.create_task(world.call("pool.scrub", number)) for number in (1, 2)]
+    async with asyncio.timeout(5):
+        await until(lambda: len(zfs.running) == 2)
+        assert (await world.call("pool.scrub", 1, "STOP"))["name"] == "tank"
+        assert (await scrubs[0])["name"] == "tank"
+        assert not scrubs[1].done()
+        await world.call("pool.scrub", 2, "STOP")
+        await scrubs[1]
+
+
+async def test_a_scrub_cannot_be_paused(world: World) -> None:
+    await world.call("pool.create", MIRROR)
+    assert "STOP ends it" in (await world.call("pool.scrub", 1, "PAUSE"))["extra"][0][1]
 
 
 # datasets
