@@ -179,6 +179,7 @@ class ThisController:
             serves=standing is not None and standing.serves,
             leaving=self._succession.leaving or (standing.leaving if standing is not None else None),
             failed=standing.failed if standing is not None else None,
+            flapping=standing is not None and standing.flapping,
             active_urls=self._tenure.active_urls(),
             vip_states={vip.address: vip.state for vip in self._vips()},
             vips=self._vips(),
@@ -225,7 +226,8 @@ class ThisController:
 
     def alerts(self, theirs: Sequence[Alert] | None = None) -> list[Alert]:
         """What an operator must know; see plugin.Controller."""
-        own = self._alerts.look(self.facts())
+        facts = msgspec.structs.replace(self.facts(), disagreements=self.pair_outlook.disagreements())
+        own = self._alerts.look(facts)
         return self._alerts.joined(own, theirs) if theirs is not None else own
 
     def dismiss_alert(self, id_: str, *, dismissed: bool) -> None:

@@ -17,7 +17,7 @@ from middlewared.kernel.outlook import Availability, Configured, Explanation, Fo
 from middlewared.plugin import ControllerFacts
 from middlewared.ports import Clock
 from middlewared.protocol import hub
-from middlewared.protocol.availability import availability
+from middlewared.protocol.availability import availability, disagreements
 from middlewared.protocol.dry_run import FAULTS, dry_run
 from middlewared.protocol.explain import explain
 from middlewared.protocol.failover_view import Situation, View, seen
@@ -94,6 +94,11 @@ class PairOutlook:
     def peer_side(self) -> Side | None:
         """What the other one showed last; None: it shows nothing."""
         return self._peer_side
+
+    def disagreements(self) -> tuple[Reason, ...]:
+        """What does not fit together between the two, as far as the other one says it."""
+        theirs = self._peer_side if self._facts().peer_connected else None
+        return tuple(disagreements(self.side(), theirs)) if theirs is not None else ()
 
     def availability(self, configured: Configured) -> Availability:
         """As this controller sees it; each reason with when it was first seen to hold."""

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from middlewared.kernel.facts import Node, SharedDisk, Sighting, VipState
+from middlewared.kernel.outlook import Reason
 
 
 class PeerBuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     shared_disks: the voters first. voting, peer_voting: the number of the voters' configuration that each of the two
     has taken up; None: the peer is not heard. disk_ok: the voters that this controller reaches, out of disks_total.
     serves: clients may come. leaving: why an owner hands over, or wants to. failed: why it could not do what it
-    last took a term for.
+    last took a term for. flapping: by this controller's count the active role moved too often.
+    disagreements: what does not fit together between the two; only where alerts are judged, and empty elsewhere.
     """
 
     node: Node
@@ -93,6 +95,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     serves: bool
     leaving: str | None
     failed: str | None
+    flapping: bool = False
+    disagreements: tuple[Reason, ...] = ()
     active_urls: tuple[str, ...]
     vip_states: Mapping[str, str]
     vips: tuple[VipState, ...] = ()

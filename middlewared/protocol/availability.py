@@ -52,7 +52,7 @@ def reasons(me: Side, peer: Side | None, line: Line, configured: Configured) -> 
         if side.changing is not None:
             yield Reason(code=code, text=f"Controller {side.node} {side.changing}", node=side.node)
     if peer is not None:
-        yield from _of_both(me, peer)
+        yield from disagreements(me, peer)
     yield from _of_what_is_active(sides, configured)
     if line.heard and line.up and not line.both_in_sync:
         yield Reason(code="NO_JOURNAL_SYNC", text="The standby's log does not hold all that was answered")
@@ -112,8 +112,8 @@ def _of_the_way(me: Side, peer: Side | None, line: Line) -> Iterator[Reason]:
         yield Reason(code="NO_SYSTEM_READY", text=f"Controller {there} is up and not ready yet", node=there)
 
 
-def _of_both(me: Side, peer: Side) -> Iterator[Reason]:
-    """What does not fit together."""
+def disagreements(me: Side, peer: Side) -> Iterator[Reason]:
+    """What does not fit together, of the reasons: addresses that both hold or neither does, and disks."""
     if me.changing is None and peer.changing is None:
         yield from _of_the_vips(me, peer)
     if me.disks is not None and peer.disks is not None and set(me.disks) != set(peer.disks):

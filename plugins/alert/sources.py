@@ -15,6 +15,9 @@ from middlewared.plugin import AlertSource, ControllerFacts
 NOT_IN_SYNC_S = 5.0
 UNREACHABLE_S = 1.0
 DISK_LOST_S = 5.0
+"""And each controller looks at its disks every 2 s, so that a new one is seen by the two one after the other."""
+VIPS_DISAGREE_S = 2.0
+"""What the other controller holds is known a moment later; while the role moves neither does for a moment."""
 DUPLICATE_ADVERTS = 3
 """While a pair gets another key, an advert or two of the other controller may come under the old one."""
 
@@ -107,6 +110,27 @@ def ended_often(facts: ControllerFacts) -> str | None:
         return None
     often = f"Controller {facts.node} ended itself three times in ten minutes"
     return f"{often}: only failover.force_master lets it be active again"
+
+
+def flapping(facts: ControllerFacts) -> str | None:
+    if not facts.flapping:
+        return None
+    often = f"The active role moved three times in ten minutes, as controller {facts.node} counts"
+    return f"{often}: a lost network or pool moves it no more, the loss of a controller does"
+
+
+def vips_disagree(facts: ControllerFacts) -> Mapping[str, str]:
+    found = [reason for reason in facts.disagreements if reason.code == "DISAGREE_VIP"]
+    return {str(reason.detail["address"]): f"{_here(facts)}: {reason.text}" for reason in found}
+
+
+def disks_differ(facts: ControllerFacts) -> str | None:
+    found = [reason.text for reason in facts.disagreements if reason.code == "MISMATCH_DISKS"]
+    return f"{_here(facts)}: {found[0]}" if found else None
+
+
+def _here(facts: ControllerFacts) -> str:
+    return f"Seen from controller {facts.node}"
 
 
 def peer_not_in_sync(facts: ControllerFacts) -> str | None:
@@ -258,6 +282,26 @@ SOURCES = (
         level="CRITICAL",
         title="A controller ends itself again and again",
         holds=ended_often,
+    ),
+    AlertSource(
+        klass="Flapping",
+        level="WARNING",
+        title="The active role moves too often and is held",
+        holds=flapping,
+    ),
+    AlertSource(
+        klass="VipsDisagree",
+        level="CRITICAL",
+        title="Both controllers hold a virtual address, or neither does",
+        holds=vips_disagree,
+        after_s=VIPS_DISAGREE_S,
+    ),
+    AlertSource(
+        klass="DisksDiffer",
+        level="WARNING",
+        title="The two controllers see different disks",
+        holds=disks_differ,
+        after_s=DISK_LOST_S,
     ),
     AlertSource(
         klass="SharedDiskLost",

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -16,9 +17,12 @@ from middlewared.engine.reconcile import Reconciler
 from middlewared.engine.standin_parts import MemorySecrets, MemorySuccession, MemoryTrail, MemoryUpkeep, NoDisks
 from middlewared.engine.tenure import Tenure
 from middlewared.kernel.errors import CallFailed
+from middlewared.kernel.outlook import Side
 from middlewared.plugin import AlertSource, Effect, View
 from middlewared.protocol import hub
+from middlewared.protocol import replication_frames as frames
 from middlewared.protocol import replication_values as values
+from middlewared.protocol.peer_calls import FEATURE, Answer, Ask
 from middlewared.shell.clock import SystemClock
 from tests.engine.controllers import Controller, until
 from tests.engine.pair import Pair
@@ -167,6 +171,37 @@ async def test_a_controller_tells_its_own_alerts(pair: Pair) -> None:
     assert (alert.id, alert.formatted, alert.dismissed) == ("Halted-A", "two logs differ", False)
     world.this.dismiss_alert("Halted-A", dismissed=True)
     assert world.this.alerts()[0].dismissed
+
+
+async def test_alerts_are_judged_by_what_the_other_controller_shows_as_well(pair: Pair) -> None:
+    sources = [
+        AlertSource(
+            klass="Flapping", level="WARNING", title="", holds=lambda facts: "too often" if facts.flapping else None
+        ),
+        AlertSource(
+            klass="Differs",
+            level="WARNING",
+            title="",
+            holds=lambda facts: {reason.code: reason.text for reason in facts.disagreements},
+        ),
+    ]
+    world = World(pair.b, msgspec.structs.replace(BUILD, node="B"), sources=sources)
+    there = Peer(SystemClock())
+
+    async def answer(method: str, _: Sequence[object]) -> Side:
+        return Side(node="A", version="1", status="MASTER", vips={VIP.address: "MASTER"})
+
+    def to(end: Peer) -> Callable[[Ask | Answer], None]:
+        return lambda frame: end.got(cast(Ask | Answer, frames.decode(frames.encode(frame))))
+
+    there.answer_by(answer)
+    world.peer.line_up(to(there), frozenset({FEATURE}))
+    there.line_up(to(world.peer), frozenset({FEATURE}))
+    world.tenure.heard(msgspec.structs.replace(standing("STANDBY", 1), flapping=True))
+    assert [alert.id for alert in world.this.alerts()] == ["Flapping-B"]
+    await world.this.pair_outlook.look()
+    assert [alert.id for alert in world.this.alerts()] == ["Flapping-B", "Differs-B-DISAGREE_VIP"]
+    assert world.this.facts().disagreements == ()
 
 
 async def test_a_halted_controller_is_in_error_and_says_why(pair: Pair) -> None:

@@ -81,6 +81,19 @@ async def test_what_is_wrong_with_the_other_one_is_known_from_what_it_told_last(
     assert a.asked == asked
 
 
+async def test_what_does_not_fit_together_is_told_apart_while_the_line_is_open(pair: tuple[One, One]) -> None:
+    a, b = pair
+    a.change(vip_states={"192.0.2.10": "MASTER"}, disks=("S0", "S1"))
+    b.change(vip_states={"192.0.2.10": "MASTER"}, disks=("S0",), pool_fault="tank is SUSPENDED")
+    assert a.outlook.disagreements() == ()
+    await a.outlook.look()
+    assert [reason.code for reason in a.outlook.disagreements()] == ["DISAGREE_VIP", "MISMATCH_DISKS"]
+    a.change(leaving="a network is lost")
+    assert [reason.code for reason in a.outlook.disagreements()] == ["MISMATCH_DISKS"]
+    a.change(peer_connected=False)
+    assert a.outlook.disagreements() == ()
+
+
 async def test_what_it_told_before_its_line_closed_is_not_believed(pair: tuple[One, One]) -> None:
     a, b = pair
     b.change(failed="tank cannot be imported")

@@ -14,7 +14,9 @@ from middlewared.engine.peer import Questions
 from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
 from middlewared.kernel.event import LOG_FORMAT
 from middlewared.kernel.facts import SharedDisk, Sighting, SightingKind
+from middlewared.kernel.outlook import Side
 from middlewared.plugin import Alert, PeerBuild
+from middlewared.protocol.availability import disagreements
 from tests.plugins.client import Client
 
 HEALTHY = msgspec.structs.replace(
@@ -30,6 +32,10 @@ A_DISK = SharedDisk(
     keeps="slots",
     slots_of="",
     error="no answer within 250 ms",
+)
+(NO_ADDRESS, OTHER_DISKS) = disagreements(
+    Side(node="A", version="0", status="BACKUP", vips={"192.0.2.10": "BACKUP"}, disks=("S0", "S1")),
+    Side(node="B", version="0", status="BACKUP", vips={"192.0.2.10": "BACKUP"}, disks=("S0",)),
 )
 SAME = PeerBuild(version="0", age="same", log_format_max=LOG_FORMAT)
 NEWER = PeerBuild(version="9", age="newer", log_format_max=LOG_FORMAT)
@@ -79,6 +85,15 @@ def test_a_conflict_says_which_address_where_and_who() -> None:
     assert all(word in told["192.0.2.10"] for word in ("192.0.2.10", "eth0", "02:00:00:00:00:09"))
 
 
+def test_an_address_that_nobody_holds_and_disks_that_one_misses_are_named() -> None:
+    facts = msgspec.structs.replace(HEALTHY, node="B", disagreements=(NO_ADDRESS, OTHER_DISKS))
+    told = {source.klass: held for source in SOURCES if (held := source.holds(facts))}
+    assert told == {
+        "VipsDisagree": {"192.0.2.10": "Seen from controller B: 192.0.2.10 is BACKUP on both controllers"},
+        "DisksDiffer": "Seen from controller B: The controllers see different disks: only A sees S1",
+    }
+
+
 def test_a_healthy_pair_and_a_controller_by_itself_have_no_alert() -> None:
     assert classes() == []
     assert [source.klass for source in SOURCES if source.holds(FACTS)] == []
@@ -110,6 +125,9 @@ def test_a_healthy_pair_and_a_controller_by_itself_have_no_alert() -> None:
         ({"log_format": 1, "peer": FIRST_BUILD}, ["VersionsDiffer"]),
         ({"log_format": 1, "peer": SAME, "status": "BACKUP"}, []),
         ({"log_format": 1, "paired": False, "status": "SINGLE", "peer_connected": False}, ["UpgradePending"]),
+        ({"flapping": True}, ["Flapping"]),
+        ({"disagreements": (NO_ADDRESS,)}, ["VipsDisagree"]),
+        ({"disagreements": (OTHER_DISKS,)}, ["DisksDiffer"]),
         ({"effects": {"hosts": "read-only", "routes": None}}, ["EffectFailing"]),
         ({"shared_disks": (A_DISK,)}, []),
         ({"shared_disks": (A_DISK, msgspec.structs.replace(A_DISK, reachable=False))}, ["SharedDiskLost"]),
@@ -138,6 +156,8 @@ def test_each_thing_that_an_operator_must_know_has_its_alert(change: dict[str, A
         {"peer_apart": "x"},
         {"log_format": 1, "peer": SAME},
         {"effects": {"hosts": "x"}},
+        {"flapping": True},
+        {"disagreements": (NO_ADDRESS, OTHER_DISKS)},
         {"ended": "x"},
         {"ended_often": True},
         {"shared_disks": (msgspec.structs.replace(A_DISK, reachable=False),)},
@@ -154,7 +174,14 @@ def test_each_says_of_which_controller_it_is(change: dict[str, Any]) -> None:
 
 def test_what_passes_by_itself_is_told_after_a_while() -> None:
     patience = {source.klass: source.after_s for source in SOURCES if source.after_s}
-    assert patience == {"PeerNotInSync": 5.0, "PeerUnreachable": 1.0, "PeerRefuses": 1.0, "SharedDiskLost": 5.0}
+    assert patience == {
+        "PeerNotInSync": 5.0,
+        "PeerUnreachable": 1.0,
+        "PeerRefuses": 1.0,
+        "VipsDisagree": 2.0,
+        "DisksDiffer": 5.0,
+        "SharedDiskLost": 5.0,
+    }
 
 
 async def test_an_alert_is_listed_with_its_controller_dismissed_and_restored(world: World) -> None:
