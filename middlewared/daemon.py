@@ -34,6 +34,7 @@ from middlewared.engine.duties import Duties
 from middlewared.engine.engine import Engine
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.line_ends import LineEnds
+from middlewared.engine.loop_lag import LoopLag
 from middlewared.engine.own_pools import OwnPools
 from middlewared.engine.peer import Peer, Questions
 from middlewared.engine.pool_watch import PoolWatch
@@ -170,6 +171,7 @@ class Daemon:
         )
         disks = BlockDisks(Path(boot.pools.disks if boot.pools is not None else NO_DISKS))
         self._pool_watch = PoolWatch(self._pools, disks, self._fence.pool_fault)
+        self._loop_lag = LoopLag(self._clock)
         self._controller = ThisController(
             build,
             self._clock,
@@ -179,6 +181,7 @@ class Daemon:
             reconciler=lambda: self._reconciler,
             vips=lambda: self._fence.carp.vips if self._fence.carp else (),
             sightings=lambda: self._fence.carp.sightings if self._fence.carp else (),
+            stood_still_s=lambda: self._loop_lag.worst_s,
             aside=self._aside,
             succession=self._succession,
             force=self._fence.force,
@@ -264,6 +267,7 @@ class Daemon:
             self._spawn(self._succession.run())
             self._spawn(self._announcer.run())
             self._spawn(self._pool_watch.run())
+            self._spawn(self._loop_lag.run())
             self._spawn(self._controller.pair_outlook.run())
             self._spawn(Duties(self._registry.duties, self._engine, self._controller).run())
             self._spawn(self._init.keep_alive())

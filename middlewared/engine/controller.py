@@ -77,6 +77,7 @@ class ThisController:
         reconciler: Callable[[], Reconciler],
         vips: Callable[[], tuple[VipState, ...]],
         sightings: Callable[[], tuple[Sighting, ...]] = lambda: (),
+        stood_still_s: Callable[[], float] = lambda: 0.0,
         aside: SetAside,
         succession: Succession,
         force: Callable[[], None],
@@ -102,6 +103,7 @@ class ThisController:
         self._reconciler = reconciler
         self._vips = vips
         self._sightings = sightings
+        self._stood_still_s = stood_still_s
         self.aside: Aside = aside
         self._aside = aside
         self.succession: plugin.Succession = succession
@@ -184,6 +186,7 @@ class ThisController:
             vip_states={vip.address: vip.state for vip in self._vips()},
             vips=self._vips(),
             sightings=self._sightings(),
+            stood_still_s=self._stood_still_s(),
             effects={outcome.effect: outcome.why for outcome in self._reconciler().outcomes()},
         )
 

@@ -103,6 +103,8 @@ class ControllerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What carpd says of each; empty while it is not there."""
     sightings: tuple[Sighting, ...] = ()
     """Strangers on the LAN, as carpd saw them in the last ten seconds."""
+    stood_still_s: float = 0.0
+    """The longest that this process stood still in the last minute."""
     effects: Mapping[str, str | None]
     """Effect -> why the world is not as the configuration says; None where it is."""
 

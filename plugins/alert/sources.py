@@ -18,6 +18,8 @@ DISK_LOST_S = 5.0
 """And each controller looks at its disks every 2 s, so that a new one is seen by the two one after the other."""
 VIPS_DISAGREE_S = 2.0
 """What the other controller holds is known a moment later; while the role moves neither does for a moment."""
+STOOD_STILL_S = 0.7
+"""Much longer than a busy machine takes; the watchdog ends what stands still for WatchdogSec."""
 DUPLICATE_ADVERTS = 3
 """While a pair gets another key, an advert or two of the other controller may come under the old one."""
 
@@ -34,6 +36,12 @@ def log_halted(facts: ControllerFacts) -> str | None:
 
 def promotion_failed(facts: ControllerFacts) -> str | None:
     return f"Controller {facts.node} could not take over: {facts.failed}" if facts.failed is not None else None
+
+
+def stood_still(facts: ControllerFacts) -> str | None:
+    if facts.stood_still_s < STOOD_STILL_S:
+        return None
+    return f"middlewared of controller {facts.node} stood still for {facts.stood_still_s:.1f} s in the last minute"
 
 
 def peer_refuses(facts: ControllerFacts) -> str | None:
@@ -258,6 +266,12 @@ SOURCES = (
         level="WARNING",
         title="A pool has lost redundancy or data",
         holds=pool_degraded,
+    ),
+    AlertSource(
+        klass="StoodStill",
+        level="WARNING",
+        title="middlewared does not keep up",
+        holds=stood_still,
     ),
     AlertSource(
         klass="VipConflict",

@@ -19,7 +19,7 @@ from middlewared.kernel.errors import MiddlewareError
 from middlewared.kernel.facts import Node
 from middlewared.lab.driver import Pair
 from middlewared.lab.faults import NODES, Link
-from middlewared.lab.programs import pools_possible
+from middlewared.lab.programs import WATCHDOG_S, pools_possible
 from tests.failover import tank
 from tests.failover.importers import Importers
 from tests.failover.writer import Writer
@@ -174,17 +174,23 @@ def test_f18_an_owner_that_is_cut_off_from_everything_is_relieved_and_is_standby
     bench.is_unharmed()
 
 
-@pytest.mark.parametrize("stalled_s", [0.2, 1.0])
-def test_f6_a_middlewared_that_stands_still_moves_nothing(bench: Bench, stalled_s: float) -> None:
+@pytest.mark.parametrize("stalled_s", [0.2, 1.0, 10.0])
+def test_f6_a_middlewared_that_stands_still_moves_nothing_and_is_told_or_begins_anew(
+    bench: Bench, stalled_s: float
+) -> None:
     pair = bench.pair
     pid = pair.pid("A", "middlewared")
     os.kill(pid, signal.SIGSTOP)
     try:
         holds_for(lambda: bench.importers.now.imported == ("A",), stalled_s, "A alone has the pool")
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
     bench.writer.wait_for("A")
-    assert (bench.active, pair.pid("A", "middlewared")) == ("A", pid)
+    assert bench.active == "A"
+    assert (pair.pid("A", "middlewared") == pid) is (stalled_s < WATCHDOG_S)
+    if stalled_s == 1.0:
+        assert "StoodStill" in str(pair.call("A", "alert.list"))
     bench.is_unharmed()
 
 

@@ -163,7 +163,9 @@ def test_s7_a_group_fails_with_its_last_member_and_separate_groups_with_the_firs
 def test_s6_the_standby_s_network_alone_moves_nothing(pair: Pair) -> None:
     pair.cut("lan:B")
     holds_for(lambda: (pair.role("A"), pair.vip_owner()) == ("MASTER", "A"), 3.0, "A stays")
+    assert pair.call("A", "failover.disabled.reasons") == ["NO_LINK"]
     pair.heal("lan:B")
+    pair.wait_until("no reason", lambda: pair.call("A", "failover.disabled.reasons") == [], within_s=5)
 
 
 @pytest.mark.full

@@ -77,6 +77,11 @@ def test_strangers_who_touch_what_is_ours_are_told_and_others_are_not() -> None:
     assert classes(sightings=(sighting("FOREIGN_VHID"),)) == []
 
 
+def test_a_middlewared_that_stood_still_is_told_and_one_on_a_busy_machine_is_not() -> None:
+    assert classes(stood_still_s=0.7) == ["StoodStill"]
+    assert classes(stood_still_s=0.6) == []
+
+
 def test_a_conflict_says_which_address_where_and_who() -> None:
     facts = msgspec.structs.replace(HEALTHY, sightings=(sighting("VIP_CONFLICT"),))
     (source,) = [source for source in SOURCES if source.klass == "VipConflict"]
