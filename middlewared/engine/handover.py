@@ -185,7 +185,7 @@ class Handover:
 
 
 def _steps(last: Transition | None) -> str:
-    if last is None:
+    if last is None or not last.steps:
         return ""
     steps: Sequence[str] = [f"{step.name} {step.ms:.0f} ms" for step in last.steps]
     return f"{last.plan}: {', '.join(steps)}"

@@ -10,6 +10,7 @@ every restart of this process.
     anything else                  nothing; what is under way is abandoned
 
     a promotion that was taken back         the term is given up as failed, so that the other controller may try
+    a term that ends without a plan         a loss, which is told in the history with the rule that fenced followed
     a plan that is stuck, or had to end     the controller ends, or gives the term up where it has no pool
     a handover that was taken back          this controller goes on serving; asked by fenced, it is tried again
 """
@@ -31,7 +32,7 @@ from middlewared.engine.standings import Standings, owns
 from middlewared.engine.steps import Deeds, Steps
 from middlewared.kernel.errors import CallFailed, MiddlewareError
 from middlewared.kernel.facts import Node
-from middlewared.kernel.transition import StepTook, Transition
+from middlewared.kernel.transition import LOSS, StepTook, Transition
 from middlewared.ports import Clock
 from middlewared.protocol import hub
 from middlewared.protocol.plan import HANDOVER, PROMOTION, Phase, Plan, Run
@@ -108,6 +109,9 @@ class Succession:
         self._wish: Wish | None = None
         self._not_before = 0.0
         self._noted_gain: float | None = None
+        self._owned: hub.Standing | None = None
+        self._by_plan = False
+        """Whether a plan is under way, or has just ended: what becomes of the term is told there."""
         self._missing_from = 0.0
 
     # --- what fenced says ---
@@ -116,6 +120,7 @@ class Succession:
         self._standings.heard(standing)
         if not owns(standing) and self._steps.running and not self._gives_up():
             self._steps.term_is_over(standing.why)
+        self._note_loss(standing)
 
     def lost(self) -> None:
         """fenced is not heard: it alone ends a term, so what is under way goes on."""
@@ -197,6 +202,7 @@ class Succession:
 
     async def _act(self) -> bool:
         """Do what is to be done now. False: nothing is."""
+        self._by_plan = False
         standing = self._standings.now
         if standing is None or not owns(standing):
             self._writes.closing = None
@@ -230,6 +236,30 @@ class Succession:
         gained = _begun(self._node, PROMOTION, standing, standing.why, at_ns)
         ms = sum(step.ms for step in gained.steps)
         self._kept.begin(msgspec.structs.replace(gained, outcome=Phase.DONE.value, ms=ms))
+
+    def _note_loss(self, standing: hub.Standing) -> None:
+        """A term that fenced lost, or gave up where no pool was to be exported. WAITING, it may yet go on."""
+        if standing.role == "OWNER":
+            self._owned = standing
+        if standing.role != "STANDBY":
+            return
+        owned, self._owned = self._owned, None
+        if owned is None or self._by_plan:
+            return
+        at_ns = self._clock.wall_ns() - round((self._clock.boottime() - standing.since) * 1e9)
+        lost = Transition(
+            node=self._node,
+            plan=LOSS,
+            at_ns=at_ns,
+            term=owned.term,
+            rule=standing.rule,
+            cause=standing.why,
+            outcome=Phase.DONE.value,
+            why="",
+            ms=0.0,
+            steps=(),
+        )
+        self._kept.begin(lost)
 
     async def _lacks_a_pool(self) -> bool:
         """Looked at when this process begins, and from time to time."""
@@ -269,6 +299,7 @@ class Succession:
         self._wish = None
 
     async def _carry_out(self, plan: Plan, deeds: Deeds, standing: hub.Standing, cause: str) -> Run:
+        self._by_plan = True
         self._noted_gain = standing.decided_at
         self._transition = _begun(self._node, plan, standing, cause, self._clock.wall_ns())
         self._before = self._transition.steps

@@ -6,6 +6,8 @@ import msgspec
 
 from middlewared.kernel.facts import Node
 
+LOSS = "loss"
+
 
 class StepTook(msgspec.Struct, frozen=True, kw_only=True):
     """One step. name: `undo NAME` where it was taken back. outcome: done, failed, late, over; running while it is."""
@@ -17,10 +19,11 @@ class StepTook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """plan: promotion or handover. at_ns: wall time when it began. term: of the ownership that it begins or ends.
+    """plan: promotion or handover; LOSS, without steps, where a term ended without one.
 
-    rule, cause: of the decision behind it. outcome: done, undone, failed, stuck, ended, abandoned; running while it
-    is; interrupted where this process ended in the middle of it. why: empty where all went well. ms: all of it.
+    at_ns: wall time when it began. term: of the ownership that it begins or ends. rule, cause: of the decision behind
+    it. outcome: done, undone, failed, stuck, ended, abandoned; running while it is; interrupted where this process
+    ended in the middle of it. why: empty where all went well. ms: all of it.
     """
 
     node: Node

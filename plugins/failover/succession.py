@@ -26,7 +26,8 @@ class HistoryOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """A change of a controller's role.
 
-    plan: `promotion` (it became active) or `handover` (it gave that up). at: when it began, {"$date": ms since 1970,
+    plan: `promotion` (it became active), `handover` (it gave that up in good order), or `loss` (its term ended without
+    that, by `rule`; no steps). at: when it began, {"$date": ms since 1970,
     UTC}, by that controller's clock. cause: the sentence of the rule, or of the operator. outcome: done, undone,
     failed, stuck, ended, abandoned, interrupted; running while it is. ms: from the last sign of the other controller,
     where that was waited for, to the end. steps: in their order, with what each took.

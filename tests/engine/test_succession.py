@@ -252,6 +252,7 @@ class TestPromotion:
         world.a.stand_by("B holds a majority of the disks")
         await until(lambda: not world.a.succession.promoting)
         assert (last(world.a).outcome, last(world.a).why) == ("abandoned", "B holds a majority of the disks")
+        assert len(world.a.kept.all()) == 1
 
     async def test_a_daemon_that_comes_back_has_what_zfs_lost_meanwhile_imported_again(
         self, world: World, tmp_path: Path
@@ -402,6 +403,43 @@ class TestHistory:
         await asyncio.sleep(0.05)
         task.cancel()
         assert len(again.kept.all()) == 1
+
+    async def test_a_term_that_ends_by_a_rule_is_told_as_lost_with_the_sentence_of_the_rule(self, world: World) -> None:
+        world.a.say(role="OWNER", term=2, serves=True, since=10.0, decided_at=9.9)
+        await until(lambda: bool(world.a.kept.all()))
+        world.a.say(role="WAITING")
+        world.a.stand_by("B holds a majority of the disks", rule="DEPOSED", term=3)
+        lost = last(world.a)
+        assert (lost.plan, lost.term, lost.rule, lost.cause) == (
+            "loss",
+            2,
+            "DEPOSED",
+            "B holds a majority of the disks",
+        )
+        assert (lost.outcome, lost.why, lost.steps) == ("done", "", ())
+        world.a.stand_by("B owns", rule="PEER_OWNS")
+        assert [kept.plan for kept in world.a.kept.all()] == ["promotion", "loss"]
+
+    async def test_a_term_that_goes_on_after_a_restart_of_fenced_was_not_lost(self, world: World) -> None:
+        world.a.say(role="OWNER", term=2, serves=True, since=10.0, decided_at=9.9)
+        await until(lambda: bool(world.a.kept.all()))
+        world.a.succession.lost()
+        world.a.say(role="WAITING")
+        world.a.own(2)
+        assert "loss" not in [kept.plan for kept in world.a.kept.all()]
+
+    async def test_what_a_plan_tells_of_the_end_of_a_term_is_not_told_again(self, world: World) -> None:
+        await a_serves(world)
+        await world.a.succession.hand_over("asked by root", ignore)
+        assert [kept.plan for kept in world.a.kept.all()] == ["promotion", "handover"]
+        world.b.zfs.no_import = "one or more devices is currently unavailable"
+        await world.b.zfs.export_pool("tank")
+        world.b.say(role="OWNER", term=9, serves=False)
+        await until(lambda: "resign failed" in world.b.told)
+        assert [(kept.plan, kept.outcome) for kept in world.b.kept.all()] == [
+            ("promotion", "done"),
+            ("promotion", "undone"),
+        ]
 
     async def test_a_file_that_cannot_be_read_is_an_empty_history(self, tmp_path: Path) -> None:
         (tmp_path / "x.jsonl").write_bytes(b"{not json")
