@@ -61,7 +61,7 @@ failover-campaign: setup  ## power cuts of the active under a writer on a pool, 
 	@$(BIN)/python -m tests.failover cut --times $(or $(CUTS),20) $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.failover freeze --times $(or $(CUTS),20) $(if $(SEED),--seed $(SEED))
 
-crash-points: setup  ## a fault at every step of a handover and a promotion: STEPS=PLAN:STEP,...
+crash-points: setup  ## a fault at every step of a handover, a promotion, a takeover: STEPS=PLAN:STEP,...
 	@$(BIN)/python -m tests.failover.crash_points --steps "$(STEPS)"
 
 quiet: setup  ## a pair that is only slow keeps its roles: busy, 30 % loss, fsync of 10 s: MINUTES= of each

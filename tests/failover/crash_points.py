@@ -1,19 +1,29 @@
 """Every step of a change of roles, and a fault of either controller in the middle of it.
 
-    python -m tests.failover.crash_points [--steps handover:export,promotion:import] [--kinds crash,kill]
+    python -m tests.failover.crash_points [--steps handover:export,takeover:import] [--kinds crash,kill]
 
-For each step of both plans (docs/failover.md): the active controller is asked to hand over, a step is held where its
-deed is done and nobody was told of it yet (`halting.py`; `taken`, which waits for the other side, before it), and then
+A step of a plan (docs/failover.md) is held where its deed is done and nobody was told of it yet (`halting.py`; `taken`,
+which waits for the other side, before it), and then a fault comes. 90 rows, by what the change began with:
+
+    handover   48: the active controller is asked to hand over, and held at each step of that
+    promotion  24: it is asked, and the other one is held at each step of its promotion
+    takeover   18: it loses its power, and the other one is held at each step of its promotion
+
+`doer` is the controller whose plan is held, `other` the other one. The fault is one of
 
     crash      the controller loses its power, and stays off until somebody serves
     freeze     it is frozen, and thawed 5 s later
     partition  interlink and its LAN are cut, and mended 5 s later
     kill       its middlewared is killed
+    returns    it gets its power back
 
-`doer` is the controller whose plan is held, `other` the other one. The outcome of each row: who was told to have the
-pool first after the fault was over, and after how long. What must not be, in any row: nobody serves 30 s after the
-fault, though one controller is whole; two could write the disks; an acknowledged record is lost; a scrub finds errors;
-the pair does not become whole and equal again. Needs root and zfs-fuse.
+In a takeover `other` is off, and stays so until somebody serves, but for these: `returns`; `partition`, where it gets
+its power back behind cut cables; and the crash of `doer`, after which both get theirs back, since nobody is left.
+
+The outcome of each row: who was told to have the pool first after the fault was over, and after how long. What must not
+be, in any row: nobody serves 30 s after the fault, though one controller is whole; two could write the disks; an
+acknowledged record is lost; a scrub finds errors; the pair does not become whole and equal again. Needs root and
+zfs-fuse.
 """
 
 from __future__ import annotations
@@ -36,13 +46,20 @@ from middlewared.kernel.facts import Node, other
 from middlewared.lab import programs
 from middlewared.lab.driver import Pair
 from middlewared.lab.faults import NODES
-from middlewared.protocol.plan import HANDOVER, PROMOTION
+from middlewared.protocol.plan import HANDOVER, PROMOTION, Plan
 from tests.failover import tank
 from tests.failover.importers import Importers
 from tests.failover.writer import Writer
 
-Kind: TypeAlias = Literal["crash", "freeze", "partition", "kill"]
+Change: TypeAlias = Literal["handover", "promotion", "takeover"]
+Kind: TypeAlias = Literal["crash", "freeze", "partition", "kill", "returns"]
 Hit: TypeAlias = Literal["doer", "other"]
+
+HELD: dict[Change, Plan] = {"handover": HANDOVER, "promotion": PROMOTION, "takeover": PROMOTION}
+RUNS: tuple[Kind, ...] = ("crash", "freeze", "partition", "kill")
+"""What can happen to a controller that runs."""
+IS_OFF: tuple[Kind, ...] = ("partition", "returns")
+"""And to one that is off."""
 
 HELD_S = 5.0
 SERVES_S = 30.0
@@ -53,7 +70,7 @@ REACHED_S = 15.0
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    plan: str
+    plan: Change
     step: str
     hit: Hit
     kind: Kind
@@ -73,12 +90,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def rows(steps: frozenset[str], kinds: frozenset[str]) -> Iterator[Row]:
     """steps: `PLAN:STEP`, empty: all."""
-    for plan in (HANDOVER, PROMOTION):
+    for name, plan in HELD.items():
         for step in plan.steps:
             for hit in get_args(Hit):
-                for kind in get_args(Kind):
-                    if (not steps or f"{plan.name}:{step.name}" in steps) and kind in kinds:
-                        yield Row(plan=plan.name, step=step.name, hit=hit, kind=kind)
+                for kind in IS_OFF if (name, hit) == ("takeover", "other") else RUNS:
+                    if (not steps or f"{name}:{step.name}" in steps) and kind in kinds:
+                        yield Row(plan=name, step=step.name, hit=hit, kind=kind)
 
 
 class CrashPoints:
@@ -93,24 +110,29 @@ class CrashPoints:
     def one(self, row: Row) -> Outcome:
         """Raises PortFailed where the pair does not do in time what it must."""
         active = self._ready()
-        doer = active if row.plan == HANDOVER.name else other(active)
+        doer = active if row.plan == "handover" else other(active)
         hit = doer if row.hit == "doer" else other(doer)
         changes = len(self._importers.changes)
         with self._held(doer, row):
-            asked = threading.Thread(target=self._ask_to_hand_over, args=(active,), daemon=True)
-            asked.start()
+            self._begin(active, row.plan)
             halted = self._file(doer, "halted")
             self._pair.wait_until(f"{doer} is at {row.step}", halted.exists, REACHED_S)
             self._strike(hit, row.kind)
-        self._undo(hit, row.kind)
+        self._undo(hit, row)
         server, served_s = self._serves()
-        whole_s = self._whole(hit)
+        whole_s = self._whole()
         wrong = self._judge()
         if any(len(seen.could_write) > 1 for seen in self._importers.changes[changes:]):
             wrong += ("two controllers could write the disks",)
         return Outcome(
             served="doer" if server == doer else "other", served_s=served_s, whole_s=whole_s, wrong=tuple(wrong)
         )
+
+    def _begin(self, active: Node, change: Change) -> None:
+        if change == "takeover":
+            self._pair.power_off(active)
+        else:
+            threading.Thread(target=self._ask_to_hand_over, args=(active,), daemon=True).start()
 
     def _ask_to_hand_over(self, active: Node) -> None:
         """The answer may never come: what becomes of it is seen otherwise."""
@@ -147,7 +169,7 @@ class CrashPoints:
         """The plan waits at the step until the fault is in force."""
         self._file(doer, "halted").unlink(missing_ok=True)
         when = "before" if row.step == "taken" else "after"
-        self._file(doer, "halt").write_text(f"{row.plan} {row.step} {when}")
+        self._file(doer, "halt").write_text(f"{HELD[row.plan].name} {row.step} {when}")
         try:
             yield
         finally:
@@ -161,16 +183,23 @@ class CrashPoints:
                 self._pair.freeze(node)
             case "partition":
                 self._pair.cut("interlink", "lan:A" if node == "A" else "lan:B")
+                self._pair.power_on(node)  # of one that is off
             case "kill":
                 self._pair.kill(node, "middlewared")
+            case "returns":
+                self._pair.power_on(node)
 
-    def _undo(self, node: Node, kind: Kind) -> None:
-        if kind == "freeze":
+    def _undo(self, node: Node, row: Row) -> None:
+        if row.kind == "freeze":
             time.sleep(HELD_S)
             self._pair.thaw(node)
-        elif kind == "partition":
+        elif row.kind == "partition":
             time.sleep(HELD_S)
             self._pair.heal("interlink", "lan:A" if node == "A" else "lan:B")
+        elif row.kind == "crash" and row.plan == "takeover":
+            for off in NODES:
+                self._pair.power_on(off)
+                self._writer.start(off)
 
     def _serves(self) -> tuple[Node, float]:
         """Who is the next to acknowledge a write, and after how long."""
@@ -184,9 +213,10 @@ class CrashPoints:
         self._pair.wait_until("somebody serves the pool", anybody, SERVES_S)
         return server[0], time.monotonic() - began
 
-    def _whole(self, hit: Node) -> float:
+    def _whole(self) -> float:
         began = time.monotonic()
-        self._pair.power_on(hit)
+        for node in NODES:
+            self._pair.power_on(node)
         self._pair.wait_until("the pair is whole, and stays so", self._stays_whole, WHOLE_S)
         for node in NODES:
             self._writer.start(node)
@@ -232,8 +262,8 @@ def halting_programs(pair: Pair) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.failover.crash_points", description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", default="", help="PLAN:STEP,...: only these")
-    parser.add_argument("--kinds", default=",".join(get_args(Kind)))
+    parser.add_argument("--steps", default="", help=f"PLAN:STEP,...: only these; PLAN: {', '.join(HELD)}")
+    parser.add_argument("--kinds", default=",".join(get_args(Kind)), help="only these (default: %(default)s)")
     args = parser.parse_args()
     wanted = list(rows(frozenset(filter(None, args.steps.split(","))), frozenset(args.kinds.split(","))))
     directory = Path(tempfile.mkdtemp(prefix="mwf-", dir="/tmp"))
