@@ -1,36 +1,48 @@
 """The methods of `pool`.
 
 Those that change a pool run on the active controller, as jobs. First comes what ZFS does, then the event: a crash
-between the two leaves a pool that can be imported, or one that is imported again, and never one that is configured and
-was not made. A call that comes again under its request id does nothing in ZFS a second time.
+between the two leaves a pool that can be imported, or one that is here and can be taken up (stray.py), or one that is
+imported again, and never one that is configured and was not made. What fails once a pool was brought here has it
+exported again. A call that comes again under its request id does nothing in ZFS a second time.
+
+What pools there are is changed by one job at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
 from middlewared.kernel.errors import CallFailed, MiddlewareError, OutcomeUnknown, PortFailed, Refused
-from middlewared.kernel.pools import MOUNTS, Found, Health, Imported, Scan
+from middlewared.kernel.pools import MOUNTS, Found, Health, Imported, Layout, Scan
 from middlewared.plugin import Call, JobCall, job, query
 from middlewared.plugin.filters import Filters, Options, pick
 from middlewared.ports import PoolStore
 
 from . import disk, entry, pool
 from .request import CreateRequest, Shelf, laid_out
+from .stray import is_made_so, strays
+
+
+def _one_at_a_time(*_: object, **__: object) -> str:
+    return "pool"
 
 
 class FoundEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool on the disks that is none of this pair's. hostname: who had it last, where nobody exported it."""
+    """A pool that is none of this pair's. hostname: who had it last, where nobody exported it.
+
+    imported: it is here already, and was left out of the configuration.
+    """
 
     name: str
     guid: str
     status: str
     hostname: str | None
     exported: bool
+    imported: bool
 
 
 class ImportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,16 +71,26 @@ async def get_instance(call: Call, id: int) -> entry.Entry:  # noqa: A002
     return await _entry(call, _configured(call, id))
 
 
-@job("pool.create", kind="write", roles=("POOL_WRITE",), takes="pool_create", abortable=False)
+@job("pool.create", kind="write", roles=("POOL_WRITE",), takes="pool_create", abortable=False, turn=_one_at_a_time)
 async def create(call: JobCall, pool_create: CreateRequest) -> entry.Entry:
-    """Make a pool of disks that both controllers see, mounted at /mnt/NAME."""
+    """Make a pool of disks that both controllers see, mounted at /mnt/NAME.
+
+    One of that name and of those parts that is here and not configured, as an earlier call may have left it, is taken
+    up.
+    """
     guid, serials = "", tuple[str, ...]()
     if not call.again:
         store = store_of(call)
         call.progress(5, "Looking at the disks")
-        layout, serials = laid_out(pool_create, await _shelf(call), call.state(pool.NOUN))
-        call.progress(20, "Making the pool")
-        guid = await store.create(pool_create.name, layout, force=pool_create.force)
+        layout, serials = laid_out(pool_create, await _shelf(call, pool_create.name), call.state(pool.NOUN))
+        stray = next((one for one in await strays(call) if one.name == pool_create.name), None)
+        if stray is None:
+            call.progress(20, "Making the pool")
+            guid = await store.create(pool_create.name, layout, force=pool_create.force)
+        else:
+            call.progress(20, "Taking up the pool that was made before")
+            guid = _remade(stray, layout)
+            await _settle(call, stray.name, guid)
     call.progress(80, "Telling the other controller")
     await _add(call, pool.Add(name=pool_create.name, guid=guid, disks=serials))
     return await _entry(call, _named(call, pool_create.name))
@@ -76,33 +98,35 @@ async def create(call: JobCall, pool_create: CreateRequest) -> entry.Entry:
 
 @job("pool.import_find", roles=("POOL_READ",))
 async def import_find(call: JobCall) -> list[FoundEntry]:
-    """The pools on the shared disks that could be imported and are none of this pair's."""
+    """The pools that could be imported and are none of this pair's: on the shared disks, or left here by an import."""
     known = {one.guid for one in call.state(pool.NOUN).pools}
     found = [one for one in await store_of(call).found() if one.guid not in known]
-    return [
-        FoundEntry(name=one.name, guid=one.guid, status=one.status, hostname=one.last_used_by, exported=not one.foreign)
-        for one in found
-    ]
+    return [*map(_left_here, await strays(call)), *map(_on_the_disks, found)]
 
 
-@job("pool.import_pool", kind="write", roles=("POOL_WRITE",), takes="pool_import", abortable=False)
+@job("pool.import_pool", kind="write", roles=("POOL_WRITE",), takes="pool_import", abortable=False, turn=_one_at_a_time)
 async def import_pool(call: JobCall, pool_import: ImportRequest) -> entry.Entry:
-    """Import a pool that lies on the shared disks, and have it from now on."""
+    """Import a pool that lies on the shared disks, or take up one that is here, and have it from now on."""
     name, serials = "", tuple[str, ...]()
     if not call.again:
         store = store_of(call)
         call.progress(5, "Looking for the pool")
-        found = _importable(call, await store.found(), pool_import)
-        call.progress(20, f"Importing {found.name}")
-        await store.import_pool(found.guid, force=found.foreign)
-        await _mount_by_name(store, found.name)
-        name, serials = found.name, await _serials(call, await store.health(found.name))
+        stray = next((one for one in await strays(call) if one.guid == pool_import.guid), None)
+        if stray is not None:
+            name = _nameable(call, stray.name)
+        else:
+            found = _importable(call, await store.found(), pool_import)
+            name = found.name
+            call.progress(20, f"Importing {name}")
+            await store.import_pool(found.guid, force=found.foreign)
+        call.progress(60, "Looking where it is mounted")
+        serials = await _settle(call, name, pool_import.guid)
     call.progress(80, "Telling the other controller")
     await _add(call, pool.Add(name=name, guid=pool_import.guid, disks=serials))
     return await _entry(call, next(one for one in call.state(pool.NOUN).pools if one.guid == pool_import.guid))
 
 
-@job("pool.export", kind="write", roles=("POOL_WRITE",), takes="options", abortable=False)
+@job("pool.export", kind="write", roles=("POOL_WRITE",), takes="options", abortable=False, turn=_one_at_a_time)
 async def export(call: JobCall, id: int, options: ExportOptions = ExportOptions()) -> None:  # noqa: A002, B008
     """Have a pool no longer: it is exported, and can be imported again, unless it is destroyed.
 
@@ -174,7 +198,10 @@ def _named(call: Call, name: str) -> pool.Pool:
 
 async def _entries(call: Call) -> list[entry.Entry]:
     pools = call.state(pool.NOUN).pools
-    here = await _imported(call) if pools else ()
+    try:
+        here = await _imported(call) if pools else ()
+    except PortFailed as e:
+        return [entry.unknown(one, str(e)) for one in pools]
     return [await _entry(call, one, here) for one in pools]
 
 
@@ -196,23 +223,44 @@ async def _entry(call: Call, one: pool.Pool, here: Sequence[Imported] | None = N
 
 async def _add(call: Call, command: pool.Add) -> None:
     """Put the pool into the configuration; one that cannot be put there is exported again."""
-    try:
+    async with _else_given_back(call, command.name, command.guid):
         await call.execute(command)
+
+
+async def _settle(call: Call, name: str, guid: str) -> tuple[str, ...]:
+    """See that a pool is mounted where clients look for it. Returns the serial numbers of its disks."""
+    async with _else_given_back(call, name, guid):
+        store = store_of(call)
+        await _mount_by_name(store, name)
+        health = await store.health(name)
+        if not health.mounted:
+            raise CallFailed(errno.EIO, f"{name} is not mounted at {MOUNTS}/{name}")
+        return await _serials(call, health)
+
+
+@contextlib.asynccontextmanager
+async def _else_given_back(call: Call, name: str, guid: str) -> AsyncIterator[None]:
+    """What fails here has the pool exported again, so that it can be imported afresh."""
+    try:
+        yield
     except OutcomeUnknown:
-        raise
+        raise  # It may be configured yet.
     except MiddlewareError:
-        with contextlib.suppress(MiddlewareError):
-            await store_of(call).export_pool(command.name)
+        if not call.again and not any(one.guid == guid for one in call.state(pool.NOUN).pools):
+            with contextlib.suppress(MiddlewareError):
+                await store_of(call).export_pool(name)
         raise
 
 
-async def _shelf(call: Call) -> Shelf:
+async def _shelf(call: Call, name: str) -> Shelf:
+    """For a pool of that name: the disks of a stray of the same name are free for it."""
     disks = tuple(await call.controller.disks.list())
     theirs, _ = await disk.peers_disks(call)
     used = await disk.uses(call)
+    strays_of = {one.serial: used.strays.get(one.path, name) for one in disks}
     return Shelf(
         disks=disks,
-        in_use=used.ours,
+        in_use={serial: stray for serial, stray in strays_of.items() if stray != name} | dict(used.ours),
         holding={one.serial: used.others[one.path] for one in disks if one.path in used.others},
         theirs=frozenset(one.serial for one in theirs) if theirs is not None else None,
     )
@@ -230,18 +278,46 @@ def _importable(call: Call, found: Sequence[Found], request: ImportRequest) -> F
         raise Refused(("guid", f"pool {request.guid} is there already"))
     if one is None:
         raise Refused(("guid", f"there is no pool {request.guid} on the shared disks", errno.ENOENT))
-    if call.state(pool.NOUN).named(one.name) is not None:
-        raise Refused(("guid", f"its name is {one.name}, and there is a pool of that name already"))
+    _nameable(call, one.name)
     if one.foreign and not request.force:
         who = one.last_used_by or "another system"
         raise Refused(("force", f"{who} had pool {one.name} and did not export it; it may still write there"))
     return one
 
 
+def _nameable(call: Call, name: str) -> str:
+    if call.state(pool.NOUN).named(name) is not None:
+        raise Refused(("guid", f"its name is {name}, and there is a pool of that name already"))
+    return name
+
+
+def _remade(stray: Health, layout: Layout) -> str:
+    """The guid of a pool that is here, where it is the one that is to be made. Raises Refused."""
+    if is_made_so(stray.topology, layout):
+        return stray.guid
+    why = f"a pool {stray.name} made otherwise is imported here and not configured; pool.import_pool takes it up"
+    raise Refused(("name", f"{why} (guid {stray.guid})"))
+
+
+def _left_here(one: Health) -> FoundEntry:
+    return FoundEntry(name=one.name, guid=one.guid, status=one.status, hostname=None, exported=False, imported=True)
+
+
+def _on_the_disks(one: Found) -> FoundEntry:
+    return FoundEntry(
+        name=one.name,
+        guid=one.guid,
+        status=one.status,
+        hostname=one.last_used_by,
+        exported=not one.foreign,
+        imported=False,
+    )
+
+
 async def _mount_by_name(store: PoolStore, name: str) -> None:
     """A pool that comes from elsewhere may say that it is mounted in another place."""
-    own = next(dataset for dataset in await store.datasets(name) if dataset.id == name)
-    if own.mountpoint != f"{MOUNTS}/{name}":
+    mountpoints = [dataset.mountpoint for dataset in await store.datasets(name) if dataset.id == name]
+    if mountpoints != [f"{MOUNTS}/{name}"]:
         await store.set_dataset(name, {"mountpoint": None})
 
 

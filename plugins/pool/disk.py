@@ -13,6 +13,7 @@ from middlewared.plugin import Call, PeerCall, peer, query
 from middlewared.plugin.filters import Filters, Options, pick
 
 from . import pool
+from .stray import strays
 
 SEEN_HERE = "disk.seen_here"
 
@@ -30,7 +31,8 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A disk as clients know it. name, size: of the controller that answers, else of the other.
 
-    pool: the pool of this pair that it belongs to. exported_zpool: one that lies on it and is none of this pair's.
+    pool: the pool of this pair that it belongs to. exported_zpool: one that lies on it and is none of this pair's, also
+    where it is imported here and was left out of the configuration.
     """
 
     identifier: str
@@ -66,10 +68,11 @@ async def peers_disks(call: Call) -> tuple[tuple[Disk, ...] | None, str | None]:
 
 
 class Uses(msgspec.Struct, frozen=True, kw_only=True):
-    """serial -> the name of the pool of this pair; path -> the name of another one."""
+    """serial -> the name of the pool of this pair; path -> the name of another one; of one that is imported here."""
 
     ours: Mapping[str, str]
     others: Mapping[str, str]
+    strays: Mapping[str, str]
 
 
 async def uses(call: Call) -> Uses:
@@ -78,10 +81,15 @@ async def uses(call: Call) -> Uses:
     ours = {serial: one.name for one in state.pools for serial in one.disks}
     known = {one.guid for one in state.pools}
     try:
+        here = await strays(call)
         found = await call.controller.pools.found() if call.controller.pools is not None else ()
     except PortFailed:
-        found = ()
-    return Uses(ours=ours, others={path: one.name for one in found if one.guid not in known for path in one.devices})
+        here, found = [], ()
+    return Uses(
+        ours=ours,
+        others={path: one.name for one in found if one.guid not in known for path in one.devices},
+        strays={leaf.path: one.name for one in here for leaf in one.topology.leaves() if leaf.path is not None},
+    )
 
 
 def _entries(
@@ -103,7 +111,7 @@ def _entries(
                 serial=disk.serial,
                 size=disk.size,
                 pool=used.ours.get(serial),
-                exported_zpool=used.others.get(disk.path) if serial in mine else None,
+                exported_zpool={**used.others, **used.strays}.get(disk.path) if serial in mine else None,
                 nodes={"A": sights["A"], "B": sights["B"]},
             )
         )

@@ -71,6 +71,17 @@ def test_a_pool_is_made_written_scrubbed_exported_and_imported(pair: Pair) -> No
     assert pair.run("A", "cat", "/mnt/tank/file") == "kept\n"
 
 
+def test_a_pool_that_was_made_and_not_configured_is_found_and_taken_up_as_it_is(pair: Pair) -> None:
+    disks = ["/dev/shelf/3", "/dev/shelf/4"]
+    pair.run("A", "zpool", "create", "-o", "cachefile=none", "-R", "/mnt", "-m", "/tank", "tank", "mirror", *disks)
+    pair.run("A", "sh", "-c", "echo kept > /mnt/tank/file")
+    (found,) = job(pair, "pool.import_find")
+    assert (found["name"], found["imported"]) == ("tank", True)
+    made = job(pair, "pool.create", TANK)
+    assert (made["guid"], made["healthy"], made["disks"]) == (found["guid"], True, ["SHELF-3", "SHELF-4"])
+    assert pair.run("A", "cat", "/mnt/tank/file") == "kept\n"
+
+
 def test_the_standby_knows_the_pool_and_imports_nothing(pair: Pair) -> None:
     made = job(pair, "pool.create", TANK)
     pair.wait_until("B knows the pool", lambda: bool(ask(pair, "B", "pool.query")), 5.0)

@@ -18,9 +18,9 @@ from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
 from middlewared.engine.standin_parts import MemoryClock
-from middlewared.kernel.errors import NotActive
+from middlewared.kernel.errors import CallFailed, NotActive, PortFailed
 from middlewared.kernel.facts import PoolName
-from middlewared.kernel.pools import Scan
+from middlewared.kernel.pools import Dataset, Health, Imported, Layout, Scan, Vdev
 from middlewared.sim.pools import MemoryDisks, MemoryPools, PoolDisks
 from tests.plugins.client import Client
 from tests.plugins.view import MemoryView
@@ -141,6 +141,138 @@ async def test_without_zfs_pools_are_told_and_cannot_be_changed(world: World) ->
     assert (told["error"], "[pools]" in told["reason"]) == (errno.EOPNOTSUPP, True)
 
 
+# pools that ZFS has and the configuration does not
+
+
+async def stray(world: World) -> str:
+    """A pool that is here, of a call whose process ended between ZFS and the log."""
+    return await world.zfs.create("tank", Layout(data=(Vdev(type="MIRROR", devices=("/dev/shelf/0", "/dev/shelf/1")),)))
+
+
+async def test_a_pool_that_was_made_and_not_configured_is_shown_and_taken_up_as_it_is(world: World) -> None:
+    guid = await stray(world)
+    assert await world.call("pool.query") == []
+    (found,) = await world.call("pool.import_find")
+    assert (found["guid"], found["status"], found["imported"], found["exported"]) == (guid, "ONLINE", True, False)
+    told = await world.call("pool.import_pool", {"guid": guid})
+    assert (told["guid"], told["disks"], told["imported"]) == (guid, ["SHELF-0", "SHELF-1"], True)
+    assert await world.call("pool.import_find") == []
+    assert (await world.call("pool.import_pool", {"guid": guid}))["extra"][0][1] == f"pool {guid} is there already"
+
+
+async def test_a_creation_that_ended_between_zfs_and_the_log_is_finished_by_its_repetition(world: World) -> None:
+    ident = "0c6c1b9e-3f40-4a6f-9f2b-77c5a8a3a001"
+    execute = world.engine.execute
+    reached = asyncio.Event()
+
+    async def nothing_more(*_: object, **__: object) -> Any:
+        reached.set()
+        await asyncio.Event().wait()
+
+    world.engine.execute = nothing_more  # type: ignore[method-assign]
+    first = asyncio.create_task(request(world, ident, "pool.create", MIRROR))
+    await asyncio.wait_for(reached.wait(), 5)
+    await world.api.jobs.close()
+    await first
+    assert ([one.name for one in await world.zfs.imported()], await world.call("pool.query")) == (["tank"], [])
+    world.engine.execute = execute  # type: ignore[method-assign]
+    world.forget_jobs()
+    again = await request(world, ident, "pool.create", MIRROR)
+    assert world.shared.pools.keys() == {again["result"]["guid"]}
+
+
+async def test_a_pool_of_that_name_that_was_made_otherwise_is_not_taken_for_the_one_that_is_asked_for(
+    world: World,
+) -> None:
+    guid = await stray(world)
+    stripes = {"data": [{"type": "STRIPE", "disks": ["shelf/0", "shelf/1"]}]}
+    others = {"data": [{"type": "MIRROR", "disks": ["shelf/2", "shelf/3"]}]}
+    more = MIRROR["topology"] | {"spares": ["shelf/4"]}  # type: ignore[operator]
+    for topology in (stripes, others, more):
+        told = await world.call("pool.create", {"name": "tank", "topology": topology, "force": True})
+        assert (fields(told), guid in told["extra"][0][1]) == (["pool_create.name"], True)
+
+
+async def test_the_disks_of_a_pool_that_is_here_and_not_configured_are_not_taken_even_by_force(world: World) -> None:
+    await stray(world)
+    told = await world.call("pool.create", MIRROR | {"name": "other", "force": True})
+    assert {message for _, message, _ in told["extra"]} == {
+        "disk shelf/0 belongs to pool tank",
+        "disk shelf/1 belongs to pool tank",
+    }
+    disk = await world.call("disk.query", [["serial", "=", "SHELF-0"]], {"get": True})
+    assert (disk["pool"], disk["exported_zpool"]) == (None, "tank")
+
+
+class Faulty(MemoryPools):
+    """A ZFS that does not tell datasets, or does not mount them, as long as `fault` says so."""
+
+    fault = ""
+
+    async def datasets(self, pool: str) -> tuple[Dataset, ...]:
+        if self.fault == "datasets":
+            raise PortFailed(f"list the datasets of {pool}", "`zfs get` did not end within 10 s")
+        return await super().datasets(pool)
+
+    async def health(self, name: str) -> Health:
+        return msgspec.structs.replace(await super().health(name), mounted=self.fault != "mount")
+
+
+@pytest.mark.parametrize(("fault", "why"), [("datasets", "did not end"), ("mount", "not mounted at /mnt/tank")])
+async def test_an_import_that_fails_after_zfs_did_it_leaves_the_pool_exported(fault: str, why: str) -> None:
+    world = World(Faulty)
+    assert isinstance(world.zfs, Faulty)
+    guid = await stray(world)
+    await world.zfs.export_pool("tank")
+    world.zfs.fault = fault
+    assert why in (await world.call("pool.import_pool", {"guid": guid}))["reason"]
+    world.zfs.fault = ""
+    assert (await world.zfs.imported(), await world.call("pool.query")) == ((), [])
+    assert (await world.call("pool.import_pool", {"guid": guid}))["guid"] == guid
+
+
+async def test_a_pool_that_the_log_does_not_take_is_exported_again(world: World) -> None:
+    execute = world.engine.execute
+    world.engine.execute = no_room  # type: ignore[method-assign]
+    assert (await world.call("pool.create", MIRROR))["errname"] == "ENOSPC"
+    assert await world.zfs.imported() == ()
+    world.engine.execute = execute  # type: ignore[method-assign]
+    (found,) = await world.call("pool.import_find")
+    assert (found["exported"], found["imported"]) == (True, False)
+
+
+async def no_room(*_: object, **__: object) -> Any:
+    raise CallFailed(errno.ENOSPC, "The disk of this controller is full")
+
+
+# where ZFS does not answer
+
+
+class Silent(MemoryPools):
+    """A ZFS that does not tell what is imported once it is `silent`."""
+
+    silent = False
+
+    async def imported(self) -> tuple[Imported, ...]:
+        if self.silent:
+            raise PortFailed("list the pools", "`zpool list` did not end within 10 s")
+        return await super().imported()
+
+
+async def test_every_pool_is_told_as_unknown_with_what_zfs_said() -> None:
+    world = World(Silent)
+    await world.call("pool.create", MIRROR)
+    await world.call("pool.create", OTHER)
+    world.zfs.silent = True  # type: ignore[attr-defined]
+    told = await world.call("pool.query")
+    assert [(one["name"], one["status"], one["healthy"]) for one in told] == [
+        ("tank", "UNKNOWN", None),
+        ("dozer", "UNKNOWN", None),
+    ]
+    assert "did not end within 10 s" in told[0]["status_detail"]
+    assert told[0] == await world.call("pool.get_instance", 1)
+
+
 # the standby
 
 
@@ -189,7 +321,7 @@ async def test_a_pool_is_exported_found_and_imported_again(world: World) -> None
     assert await world.call("pool.export", 1) is None
     assert (await world.call("pool.query"), await world.zfs.imported()) == ([], ())
     (found,) = await world.call("pool.import_find")
-    assert (found["name"], found["guid"], found["exported"]) == ("tank", made["guid"], True)
+    assert (found["name"], found["guid"], found["exported"], found["imported"]) == ("tank", made["guid"], True, False)
     again = await world.call("pool.import_pool", {"guid": made["guid"]})
     assert (again["guid"], again["disks"], again["imported"]) == (made["guid"], made["disks"], True)
     assert await world.call("pool.import_find") == []
