@@ -118,6 +118,12 @@ async def test_several_pools_live_beside_one_another(rig: PoolRig) -> None:
     assert [pool.name for pool in await store.found()] == ["tank"]
 
 
+async def test_what_is_imported_here_is_not_found_and_then_nothing_is(rig: PoolRig) -> None:
+    store = rig.store("A")
+    await store.create("tank", mirror(rig))
+    assert await store.found() == ()
+
+
 async def test_what_is_not_there_is_neither_exported_nor_imported_nor_looked_at(rig: PoolRig) -> None:
     store = rig.store("A")
     for attempt in (store.export_pool("tank"), store.import_pool("4711"), store.health("tank")):

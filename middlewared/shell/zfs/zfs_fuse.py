@@ -64,7 +64,8 @@ class ZfsFuse:
         try:
             said = await self._run(purpose, "zpool", "import", "-d", self._search, timeout_s=ASK_S)
         except Failed as e:
-            if "no pools available" not in e.output:
+            # Where all that lie there are imported here it says no, and not a word.
+            if e.output.strip() and "no pools available" not in e.output:
                 raise
             said = ""
         return tuple([await self._with_user(pool) for pool in text.found(said)])
