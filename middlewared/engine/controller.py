@@ -311,6 +311,7 @@ def _shared_disks(standing: hub.Standing) -> tuple[SharedDisk, ...]:
             keeps=disk.keeps,
             slots_of=disk.whose,
             error=disk.why,
+            slots_error=disk.slots_error,
         )
         for disk in (*standing.voters, *standing.others)
     )

@@ -94,9 +94,14 @@ class Disks:
             sets = quorum.sets_of(seen.name)
             if bool(sets) != seen.votes:
                 seen.forget_vote()
-                seen.whose_at, seen.state = 0.0, msgspec.structs.replace(seen.state, whose="")
+                seen.whose_at, seen.state = 0.0, msgspec.structs.replace(seen.state, whose="", slots_error="")
             seen.state = msgspec.structs.replace(seen.state, sets=sets)
         self._voting = [self._every[name] for name in quorum.members]
+
+    def look_at_slots_anew(self) -> None:
+        """The key by which they are read is known now, or is another."""
+        for seen in self._every.values():
+            seen.whose_at = 0.0
 
     # What is known
 
@@ -259,9 +264,10 @@ class Disks:
             holding = answer if isinstance(answer, Silent) else answer.holding
         self._saw(seen, holding, put_at)
         if put_at - seen.whose_at >= WHOSE_S:
-            whose = await seen.voter.whose()
             seen.whose_at = put_at
-            seen.state = msgspec.structs.replace(seen.state, whose="" if isinstance(whose, Silent) else whose)
+            said = await seen.voter.whose()
+            whose, error = ("", said.why) if isinstance(said, Silent) else (said, "")
+            seen.state = msgspec.structs.replace(seen.state, whose=whose, slots_error=error)
 
     def _saw(self, seen: _Seen, holding: Holding | Silent, put_at: float) -> None:
         if put_at < self._valid_since:

@@ -111,6 +111,7 @@ class Fenced:
             case hub.Settings():
                 facts.configure(message, now)
                 self._outside.use_key(message.cluster_id, message.key)
+                self._disks.look_at_slots_anew()
                 self._server.say("carpd", message)
                 if (voting := self._voting.hear(message)) is not None:
                     self._start(self._voting.take_up(voting, message.cluster_id))

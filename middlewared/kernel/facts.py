@@ -50,7 +50,8 @@ class SharedDisk(msgspec.Struct, frozen=True, kw_only=True):
     """One shared disk as a controller sees it.
 
     sets: in which it votes, of one or two; changing: there are two. owner None: free. keeps: where its record and
-    heartbeat are. slots_of: whose slots it has, "" where that was not looked at. error: why it does not answer.
+    heartbeat are. slots_of: whose slots it has, "" where that is not known: slots_error says why they cannot be read,
+    or is "" where they were not looked at. error: why it does not answer.
     """
 
     serial: str
@@ -62,6 +63,7 @@ class SharedDisk(msgspec.Struct, frozen=True, kw_only=True):
     keeps: str
     slots_of: str
     error: str
+    slots_error: str = ""
 
 
 class VipState(msgspec.Struct, frozen=True, kw_only=True):

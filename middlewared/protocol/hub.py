@@ -193,8 +193,8 @@ class VoterState(msgspec.Struct, frozen=True, kw_only=True):
     """One shared disk as fenced last saw it. owner None: free; reachable False: the rest is old.
 
     sets: of voters to which it belongs, by number (protocol/quorum.py): one, or two while they are being changed.
-    keeps: where its record and heartbeat are. whose: the slots on it are, "" where that was not looked at. why: it is
-    not reachable.
+    keeps: where its record and heartbeat are. whose: the slots on it are, "" where that is not known: slots_error says
+    why they cannot be read, or is "" where they were not looked at. why: it is not reachable.
     """
 
     name: str
@@ -204,6 +204,7 @@ class VoterState(msgspec.Struct, frozen=True, kw_only=True):
     sets: tuple[int, ...] = (0,)
     keeps: str = "register"
     whose: str = ""
+    slots_error: str = ""
     why: str = ""
 
 

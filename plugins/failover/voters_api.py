@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from middlewared.kernel.errors import CallFailed, Refused
-from middlewared.kernel.facts import Node, SharedDisk
+from middlewared.kernel.facts import Node, SharedDisk, other
 from middlewared.plugin import Call, ControllerFacts, Duty, DutyCall, PeerCall, command, peer, query
 
 from . import voters
 
 PEER_TIMEOUT_S = 2.0
+_OVERWRITTEN = {"another pair": "slots of another pair", "unknown": "something that is no slot"}
 
 
 class Voter(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,8 +23,8 @@ class Voter(msgspec.Struct, frozen=True, kw_only=True):
 
     state: `voting`; while the voters are being changed also `joining` and `leaving`, which vote too; `not voting`.
     held_by, term: the reservation; null: free. keeps: where record and heartbeat are: `slots` on the disk, `register`.
-    slots_of: whose slots are on it: nobody, us, another pair, unknown; "" where that was not looked at. error: why it
-    does not answer.
+    slots_of: whose slots are on it: nobody, us, another pair, unknown; "" where that was not looked at, or they cannot
+    be read. error: why it does not answer, or its slots do not.
     """
 
     serial: str
@@ -36,7 +38,7 @@ class Voter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """force: take a disk whose slots are another pair's, or no slots at all; they are written over."""
+    """force: take a disk where another pair's slots lie, or something that is no slot; it is written over."""
 
     force: bool = False
 
@@ -53,7 +55,7 @@ async def set_voters(call: Call, disks: list[str], options: SetOptions = SetOpti
 
     Until both controllers have taken the change up, the old ones vote as well; `failover.voters.query` shows it. To
     name the old ones meanwhile takes the change back, while the other controller is heard. Both must be in sync and see
-    each disk that is new.
+    each disk that is new, and its slots: one without room for them does not vote, whatever is forced.
     """
     facts = call.controller.facts()
     now = tuple(disk.serial for disk in facts.shared_disks if disk.sets)
@@ -77,8 +79,8 @@ async def _check(call: Call, facts: ControllerFacts, disks: list[str], now: tupl
         return
     _check_pair(facts, number)
     answer = await call.controller.ask_peer("failover.voters.here", timeout_s=PEER_TIMEOUT_S)
-    there = msgspec.convert(answer, list[SharedDisk])
-    _check_new([disk for disk in disks if disk not in now], disks, facts, there, force=force)
+    views = {call.node: facts.shared_disks, other(call.node): msgspec.convert(answer, list[SharedDisk])}
+    _check_new([disk for disk in disks if disk not in now], disks, views, force=force)
 
 
 def _check_not_ahead(facts: ControllerFacts, number: int) -> None:
@@ -96,24 +98,31 @@ def _check_pair(facts: ControllerFacts, number: int) -> None:
         raise CallFailed(errno.EBUSY, "A change of the voters is under way: not both controllers have taken it up")
 
 
-def _check_new(
-    new: list[str], named: list[str], facts: ControllerFacts, there: list[SharedDisk], *, force: bool
-) -> None:
-    here = {disk.serial: disk for disk in facts.shared_disks}
-    peers = {disk.serial: disk for disk in there}
+def _check_new(new: list[str], named: list[str], views: Mapping[Node, Sequence[SharedDisk]], *, force: bool) -> None:
     problems: list[tuple[str, str]] = []
     for serial in new:
-        field = f"disks.{named.index(serial)}"
-        if serial not in here or serial not in peers:
-            problems.append((field, f"{serial} is no shared disk that both controllers have"))
-        elif not here[serial].reachable or not peers[serial].reachable:
-            error = here[serial].error or peers[serial].error
-            problems.append((field, f"{serial} does not answer on both controllers: {error}"))
-        elif here[serial].slots_of in ("another pair", "unknown") and not force:
-            whose = "slots of another pair" if here[serial].slots_of == "another pair" else "something that is no slot"
-            problems.append((field, f"{serial} has {whose} where the record would lie; `force` writes over it"))
+        seen = {node: disk for node, disks in views.items() for disk in disks if disk.serial == serial}
+        why = _why_not(seen, force=force)
+        if why is not None:
+            problems.append((f"disks.{named.index(serial)}", f"{serial} {why}"))
     if problems:
         raise Refused(*problems)
+
+
+def _why_not(seen: Mapping[Node, SharedDisk], *, force: bool) -> str | None:
+    """Why a disk cannot come to vote, as each controller sees it; None: it can."""
+    if len(seen) < 2:
+        return "is no shared disk that both controllers have"
+    for node, disk in seen.items():
+        if not disk.reachable:
+            return f"does not answer on controller {node}: {disk.error}"
+        if not disk.slots_of and not disk.slots_error:
+            return f"cannot vote yet: controller {node} has not looked at its slots; ask again in a few seconds"
+        if not disk.slots_of:
+            return f"cannot vote: controller {node} can read no slots on it, which keep the record: {disk.slots_error}"
+        if disk.slots_of in _OVERWRITTEN and not force:
+            return f"has {_OVERWRITTEN[disk.slots_of]} where the record would lie; `force` writes over it"
+    return None
 
 
 def _shown(disk: SharedDisk) -> Voter:
@@ -127,7 +136,7 @@ def _shown(disk: SharedDisk) -> Voter:
         term=disk.term,
         keeps=disk.keeps,
         slots_of=disk.slots_of,
-        error=disk.error,
+        error=disk.error or disk.slots_error,
     )
 
 

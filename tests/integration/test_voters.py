@@ -8,6 +8,7 @@ import pytest
 
 from middlewared.kernel.facts import Node
 from middlewared.lab.driver import Pair
+from middlewared.lab.faults import NODES
 from middlewared.protocol.slots import SECTOR
 from tests.integration.conftest import write_at_vip
 
@@ -30,7 +31,15 @@ def voting(pair: Pair, node: Node) -> set[str]:
     )
 
 
+def fit_to_vote(pair: Pair, node: Node) -> set[str]:
+    """The disks that vote, or whose slots were read: a controller that has just booted has not looked yet."""
+    listed: Any = pair.call(node, "failover.voters.query")
+    return {disk["serial"] for disk in listed if disk["state"] == "voting" or disk["slots_of"]}
+
+
 def change(pair: Pair, owner: Node, disks: set[str]) -> None:
+    for node in NODES:
+        pair.wait_until("the slots are seen", lambda: disks <= fit_to_vote(pair, node), CHANGE_S)  # noqa: B023
     pair.call(owner, "failover.voters.set", sorted(disks))
     pair.wait_until("both vote by them", lambda: voting(pair, "A") == voting(pair, "B") == disks, CHANGE_S)
 

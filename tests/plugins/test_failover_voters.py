@@ -95,6 +95,13 @@ class World:
     def facts(self, **changes: object) -> None:
         self.engine.facts_now = msgspec.structs.replace(HEALTHY, **changes)
 
+    def sees(self, node: Node, disks: tuple[SharedDisk, ...]) -> None:
+        """What one of the two controllers sees; the other sees them whole."""
+        if node == "A":
+            self.facts(shared_disks=disks)
+        else:
+            self.engine.peer["failover.voters.here"] = msgspec.to_builtins(disks)
+
     async def set(self, *disks: str, **options: object) -> Any:
         return await self.admin.call("failover.voters.set", list(disks), *([options] if options else []))
 
@@ -198,18 +205,42 @@ async def test_it_is_taken_back_while_the_other_controller_is_heard_not_to_be_ah
 async def test_both_controllers_must_see_a_disk_that_is_new(
     world: World, node: Node, changes: dict[str, Any], sentence: str
 ) -> None:
-    disks = (*DISKS[:4], msgspec.structs.replace(DISKS[4], **changes))
-    if node == "A":
-        world.facts(shared_disks=disks)
-    else:
-        world.engine.peer["failover.voters.here"] = msgspec.to_builtins(disks)
+    world.sees(node, (*DISKS[:4], msgspec.structs.replace(DISKS[4], **changes)))
     refused = await world.set(*NEW)
     assert [(field, sentence in text) for field, text, _ in refused["extra"]] == [("disks.2", True)]
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"slots_of": "", "slots_error": "S4: No such file or directory"}, "S4: No such file or directory"),
+        ({"slots_of": ""}, "has not looked at its slots"),
+    ],
+)
+@pytest.mark.parametrize("node", ["A", "B"])
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_disk_without_slots_does_not_vote_and_force_makes_no_room(
+    world: World, node: Node, changes: dict[str, Any], sentence: str, force: bool
+) -> None:
+    world.sees(node, (*DISKS[:4], a_disk(4, **changes)))
+    refused = await world.set(*NEW, force=force)
+    assert [(field, f"controller {node}" in text) for field, text, _ in refused["extra"]] == [("disks.2", True)]
+    text = refused["extra"][0][1]
+    assert text.startswith("S4 cannot vote")
+    assert sentence in text
+    assert world.state == UNSET
+
+
+async def test_a_voter_without_slots_is_shown_with_the_reason(world: World) -> None:
+    world.facts(shared_disks=(*DISKS[:4], a_disk(4, slots_of="", slots_error="S4: No such file or directory")))
+    shown = await Client(world.api, "FAILOVER_READ").call("failover.voters.query")
+    assert (shown[4]["slots_of"], shown[4]["error"]) == ("", "S4: No such file or directory")
+
+
 @pytest.mark.parametrize("slots_of", ["another pair", "unknown"])
-async def test_what_is_on_a_disk_is_written_over_only_with_force(world: World, slots_of: str) -> None:
-    world.facts(shared_disks=(*DISKS[:3], a_disk(3, slots_of=slots_of), DISKS[4]))
+@pytest.mark.parametrize("node", ["A", "B"])
+async def test_what_is_on_a_disk_is_written_over_only_with_force(world: World, node: Node, slots_of: str) -> None:
+    world.sees(node, (*DISKS[:3], a_disk(3, slots_of=slots_of), DISKS[4]))
     refused = await world.set(*NEW)
     assert [field for field, _, _ in refused["extra"]] == ["disks.1"]
     assert "`force`" in refused["extra"][0][1]
