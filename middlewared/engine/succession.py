@@ -246,20 +246,22 @@ class Succession:
         owned, self._owned = self._owned, None
         if owned is None or self._by_plan:
             return
-        at_ns = self._clock.wall_ns() - round((self._clock.boottime() - standing.since) * 1e9)
-        lost = Transition(
+        lost = standing.lost  # None: fenced was restarted, and found that the term is over
+        if lost is None:
+            lost = hub.Lost(term=owned.term, at=standing.since, rule=standing.rule, why=standing.why)
+        transition = Transition(
             node=self._node,
             plan=LOSS,
-            at_ns=at_ns,
-            term=owned.term,
-            rule=standing.rule,
-            cause=standing.why,
+            at_ns=self._clock.wall_ns() - round((self._clock.boottime() - lost.at) * 1e9),
+            term=lost.term,
+            rule=lost.rule,
+            cause=lost.why,
             outcome=Phase.DONE.value,
             why="",
             ms=0.0,
             steps=(),
         )
-        self._kept.begin(lost)
+        self._kept.begin(transition)
 
     async def _lacks_a_pool(self) -> bool:
         """Looked at when this process begins, and from time to time."""

@@ -13,8 +13,9 @@ from middlewared.fenced.ended import Ends
 from middlewared.fenced.memory import Memory
 from middlewared.fenced.serving import Serving
 from middlewared.kernel.facts import PairRecord, other
+from middlewared.protocol.failover import Decision
 from middlewared.protocol.failover_view import MOVES, View, Windows
-from middlewared.protocol.hub import Heard, PeerWord, Role, Settings
+from middlewared.protocol.hub import Heard, Lost, PeerWord, Role, Settings
 
 STALL_S = 0.1
 """A gap between two steps from which on this process was not running; it steps each 20 ms."""
@@ -51,6 +52,7 @@ class Facts:
         self.owned_term = memory.owned_term
         self.record: PairRecord | None = None
         self.begins = False
+        self.lost: Lost | None = None
         self.forced = False
         self.resigned_at: float | None = None
         self.serving = Serving(
@@ -69,6 +71,12 @@ class Facts:
         self._heard_since: float | None = None
         self._peer_idle_since: float | None = None
         self._peer_sees_since: float | None = None
+
+    def disown(self, decision: Decision, now: float) -> None:
+        """Own no more. That it did is noted, since what is said may wait until the decision is another one."""
+        if self.owns:
+            self.lost = Lost(term=self.term, at=now, rule=decision.rule, why=decision.why)
+        self.owns = self.begins = False
 
     def step(self, now: float) -> bool:
         """Note that this process runs at `now`. True: it did not run for a while before."""

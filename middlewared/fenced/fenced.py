@@ -219,7 +219,7 @@ class Fenced:
         if decision.rule == "DEPOSED":
             facts.owned_term = 0
             facts.serving.over()
-        facts.owns = facts.begins = False
+        facts.disown(decision, now)
         facts.term = max(facts.term, self._disks.highest_term())
         facts.record = later(facts.record, self._disks.record())
         self._be(role, decision, now)
@@ -346,7 +346,7 @@ class Fenced:
         """Say it first, so that the addresses go down; then free the disks."""
         facts, now = self._facts, self._clock.boottime()
         facts.serving.over()
-        facts.owns = facts.begins = False
+        facts.disown(decision, now)
         facts.owned_term = 0
         facts.resigned_at = now
         self._be("STANDBY", decision, now)

@@ -44,6 +44,7 @@ def standing_of(
         ended=None if facts.ended is None else hub.Ended(wall_ns=facts.ended.wall_ns, why=facts.ended.why),
         decided_at=serving.decided_at if facts.owns else None,
         last_sign_at=serving.last_sign_at if facts.owns else None,
+        lost=facts.lost,
     )
 
 

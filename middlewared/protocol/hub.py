@@ -236,6 +236,15 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """That this controller ceased to own `term`, when, and by which rule."""
+
+    term: int
+    at: float
+    rule: str
+    why: str
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     """Where this controller stands; sent at each change and on connecting.
 
@@ -249,6 +258,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     disks_ok, held, flapping: as the peer is told of this controller (PeerWord).
     fencing: of the peer, while owning. ended: what led to this boot, where this controller ended itself.
     decided_at, last_sign_at: when the claim of this ownership was decided, and the peer's last sign before it.
+    lost: how the last ownership ended that this fenced had; told as well where the decision was not said at once.
     others: the shared disks that do not vote. voting: the number of the voters that this fenced has taken up;
     peer_voting: and the peer's, None while it is not heard.
     """
@@ -277,6 +287,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     ended: Ended | None = None
     decided_at: float | None = None
     last_sign_at: float | None = None
+    lost: Lost | None = None
     others: tuple[VoterState, ...] = ()
     voting: int = 0
     peer_voting: int | None = None

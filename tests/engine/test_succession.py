@@ -408,7 +408,8 @@ class TestHistory:
         world.a.say(role="OWNER", term=2, serves=True, since=10.0, decided_at=9.9)
         await until(lambda: bool(world.a.kept.all()))
         world.a.say(role="WAITING")
-        world.a.stand_by("B holds a majority of the disks", rule="DEPOSED", term=3)
+        ended = hub.Lost(term=2, at=20.0, rule="DEPOSED", why="B holds a majority of the disks")
+        world.a.stand_by("B is not heard, which is no sign of its death", rule="NOT_GONE", term=3, lost=ended)
         lost = last(world.a)
         assert (lost.plan, lost.term, lost.rule, lost.cause) == (
             "loss",
@@ -427,6 +428,13 @@ class TestHistory:
         world.a.say(role="WAITING")
         world.a.own(2)
         assert "loss" not in [kept.plan for kept in world.a.kept.all()]
+
+    async def test_a_fenced_that_was_restarted_meanwhile_gives_the_reason_that_it_has(self, world: World) -> None:
+        world.a.say(role="OWNER", term=2, serves=True, since=10.0, decided_at=9.9)
+        await until(lambda: bool(world.a.kept.all()))
+        world.a.succession.lost()
+        world.a.stand_by("B owns", rule="PEER_OWNS", term=3)
+        assert (last(world.a).plan, last(world.a).term, last(world.a).cause) == ("loss", 2, "B owns")
 
     async def test_what_a_plan_tells_of_the_end_of_a_term_is_not_told_again(self, world: World) -> None:
         await a_serves(world)

@@ -149,6 +149,8 @@ class TestASilentPeer:
         world.a.thaw()
         await until(world.a.stands_by, 2, "A stands by")
         assert {s.role for s in world.a.seen[seen:]} == {"STANDBY"}, "the thawed owner never said that it owns"
+        lost = world.a.standing.lost if world.a.standing is not None else None
+        assert lost is not None and (lost.term, lost.rule) in ((8, "CUT_OFF"), (8, "DEPOSED"))
         await holds_for(lambda: world.b.owns() and world.a.stands_by(), 0.5, "it stays so")
 
     async def test_without_carrier_the_claim_comes_at_once(self, world: World) -> None:
@@ -290,6 +292,8 @@ class TestHandover:
         world.b.middlewared.send(hub.Force())
         await until(world.b.owns, 3, "B owns")
         await until(world.a.stands_by, 2, "A was deposed")
+        assert world.a.standing is not None and world.a.standing.lost is not None
+        assert (world.a.standing.lost.term, world.a.standing.lost.rule) == (8, "DEPOSED")
         assert world.b.term == 9
 
 

@@ -10,10 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from middlewared.client import Client
 from middlewared.kernel.errors import MiddlewareError
+from middlewared.kernel.facts import Node
 from middlewared.lab.driver import Pair
 from middlewared.lab.faults import NODES
 from middlewared.lab.watch import Watch
@@ -54,6 +56,12 @@ def test_when_the_active_loses_power_the_standby_serves_the_same_configuration(p
     assert pair.sync("A").state_digest == pair.sync("B").state_digest
     assert [quarantined(pair, node) for node in NODES] == set_aside
     assert write_at_vip(pair, domain="again.test")["durability"] == "pair"
+
+
+def newest_change(pair: Pair, node: Node) -> tuple[str, str]:
+    """(plan, rule) of what `node` kept last of its role."""
+    (told,) = msgspec.convert(pair.call(node, "failover.history", {"node": node, "limit": 1}), list[dict[str, object]])
+    return str(told["plan"]), str(told["rule"])
 
 
 class Writers:
@@ -122,6 +130,7 @@ def test_a_frozen_active_is_relieved_and_is_standby_by_itself_when_it_thaws(pair
         pair.wait_until("A is standby in sync", lambda: pair.is_whole("B"), within_s=5)
         holds_for(lambda: pair.vip_owner() == "B", 1.5, "B has the virtual IP, alone")
         assert watch.change("A", "B", frozen_ns).double == 0
+    assert newest_change(pair, "A") in (("loss", "CUT_OFF"), ("loss", "DEPOSED"))
 
 
 def test_a_controller_without_its_lan_hands_over_at_once(pair: Pair) -> None:
@@ -135,6 +144,7 @@ def test_a_controller_without_its_lan_hands_over_at_once(pair: Pair) -> None:
         pair.heal("lan:A")
         pair.wait_until("A is standby in sync", lambda: pair.is_whole("B"), within_s=5)
         assert watch.change("A", "B", cut_ns).double == 0
+    assert newest_change(pair, "A") == ("loss", "LINK_LOST")
 
 
 def test_in_a_full_partition_the_owner_of_the_disks_keeps_the_virtual_ip(pair: Pair) -> None:
