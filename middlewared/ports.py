@@ -312,3 +312,11 @@ class PoolStore(Protocol):
     async def destroy_dataset(self, id: str, *, recursive: bool = False) -> None:  # noqa: A002
         """recursive: with what is below it, and its snapshots."""
         ...
+
+
+class OwnedPools(PoolStore, Protocol):
+    """Pools as plugins are given them: an owner imports by itself what is missing, and nothing that they exported."""
+
+    def want_again(self, guid: str) -> None:
+        """An exported pool that stays configured, since the log did not take it out: it is imported as any other."""
+        ...

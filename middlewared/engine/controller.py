@@ -23,7 +23,7 @@ from middlewared.kernel.errors import CallFailed, ConfigBehind
 from middlewared.kernel.facts import Node, SharedDisk, Sighting, VipState
 from middlewared.kernel.secret import Sealed
 from middlewared.plugin import Alert, Aside, ControllerFacts, Outlook, PeerBuild
-from middlewared.ports import Audit, Clock, Disks, PoolStore, SecretStore, Upkeep
+from middlewared.ports import Audit, Clock, Disks, OwnedPools, SecretStore, Upkeep
 from middlewared.protocol import builds, hub
 from middlewared.protocol.peer_calls import TIMEOUT_S
 from middlewared.protocol.replication import Replica
@@ -91,7 +91,7 @@ class ThisController:
         audit: Audit,
         secrets: SecretStore,
         disks: Disks,
-        pools: PoolStore | None,
+        pools: OwnedPools | None,
         pool_watch: PoolWatch,
     ) -> None:
         self.node = build.node

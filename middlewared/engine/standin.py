@@ -36,7 +36,7 @@ from middlewared.kernel.facts import Node
 from middlewared.kernel.outcomes import Key, Outcome
 from middlewared.kernel.secret import Sealed
 from middlewared.plugin import Alert, Aside, Command, ControllerFacts, Noun, Outlook, Plugin, Succession
-from middlewared.ports import Audit, Disks, Host, PoolStore, SecretStore, Upkeep
+from middlewared.ports import Audit, Disks, Host, OwnedPools, SecretStore, Upkeep
 from middlewared.protocol import hub
 from middlewared.protocol.peer_calls import AWAY, TIMEOUT_S, failed
 from middlewared.protocol.subscription import Cursor
@@ -138,7 +138,7 @@ class MemoryEngine:
         self.files = MemoryUpkeep()
         self.secrets: SecretStore = MemorySecrets()
         self.disks: Disks = NoDisks()
-        self.pools: PoolStore | None = None
+        self.pools: OwnedPools | None = None
         self.upkeep: Upkeep = self.files
         self.trail = MemoryTrail()
         self.audit: Audit = self.trail

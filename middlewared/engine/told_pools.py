@@ -1,4 +1,4 @@
-"""ports.PoolStore, with fenced told of each pool before it can be here, and until it is certainly gone.
+"""ports.OwnedPools: a PoolStore, with fenced told of each pool before it can be here, and until it is certainly gone.
 
 fenced ends a controller that has pools and loses the term to the other one. So what it is told is never less than what
 is there: a change that fails, or whose outcome cannot be asked for, leaves the pool told.
@@ -93,6 +93,9 @@ class ToldPools:
         """Those that are not here, and are not given up here by anybody. Raises PortFailed."""
         here = {pool.guid for pool in await self.look()}
         return [pool for pool in wanted if pool.guid not in here.union(self._given_up, self._leaving)]
+
+    def want_again(self, guid: str) -> None:
+        self._given_up.discard(guid)
 
     @asynccontextmanager
     async def _coming(self, guid: str) -> AsyncIterator[None]:

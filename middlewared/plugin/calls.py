@@ -18,7 +18,7 @@ from middlewared.kernel.transition import Transition
 from middlewared.plugin.facts import Alert, AlertSource, ControllerFacts, Difference
 from middlewared.plugin.methods import Announcement, Method
 from middlewared.plugin.noun import Command, Noun, S
-from middlewared.ports import Audit, Disks, Fence, Host, Jobs, PoolStore, SecretStore, Upkeep
+from middlewared.ports import Audit, Disks, Fence, Host, Jobs, OwnedPools, SecretStore, Upkeep
 
 
 class Subscribed(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +146,7 @@ class Controller(Protocol):
     audit: Audit
     secrets: SecretStore
     disks: Disks
-    pools: PoolStore | None
+    pools: OwnedPools | None
     """None: the boot file names no ZFS."""
 
     def held_secrets(self) -> Mapping[str, Mapping[str, Sealed | str]]:

@@ -20,7 +20,7 @@ from middlewared.kernel.errors import CallFailed, MiddlewareError, OutcomeUnknow
 from middlewared.kernel.pools import MOUNTS, Found, Health, Imported, Layout, Scan
 from middlewared.plugin import Call, JobCall, job, query
 from middlewared.plugin.filters import Filters, Options, pick
-from middlewared.ports import PoolStore
+from middlewared.ports import OwnedPools, PoolStore
 
 from . import disk, entry, pool
 from .request import CreateRequest, Shelf, laid_out
@@ -130,7 +130,8 @@ async def import_pool(call: JobCall, pool_import: ImportRequest) -> entry.Entry:
 async def export(call: JobCall, id: int, options: ExportOptions = ExportOptions()) -> None:  # noqa: A002, B008
     """Have a pool no longer: it is exported, and can be imported again, unless it is destroyed.
 
-    The last pool is kept while failover is enabled.
+    One that the log does not take out is imported again by this controller, while it is active. The last pool is kept
+    while failover is enabled.
     """
     one = _configured(call, id)
     if not call.again:
@@ -146,7 +147,14 @@ async def export(call: JobCall, id: int, options: ExportOptions = ExportOptions(
             else:
                 await store.export_pool(one.name, force=options.force)
     call.progress(80, "Telling the other controller")
-    await call.execute(pool.Remove(guid=one.guid))
+    try:
+        await call.execute(pool.Remove(guid=one.guid))
+    except OutcomeUnknown:
+        raise  # It may be taken out yet.
+    except MiddlewareError:
+        if not options.destroy:
+            store_of(call).want_again(one.guid)
+        raise
 
 
 def _one_scrub_of_a_pool(id: int, action: str = "START") -> str | None:  # noqa: A002
@@ -175,7 +183,7 @@ def _tell(call: JobCall, scan: Scan) -> None:
     call.progress(scan.percent, "Scrubbing" if scan.errors == 0 else f"Scrubbing, {scan.errors} errors")
 
 
-def store_of(call: Call) -> PoolStore:
+def store_of(call: Call) -> OwnedPools:
     """Raises CallFailed where this controller has no ZFS."""
     if call.controller.pools is None:
         raise CallFailed(errno.EOPNOTSUPP, "The boot file of this controller names no ZFS ([pools])")

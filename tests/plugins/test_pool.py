@@ -18,6 +18,7 @@ from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
 from middlewared.engine.standin_parts import MemoryClock
+from middlewared.engine.told_pools import ToldPools
 from middlewared.kernel.errors import CallFailed, NotActive, PortFailed
 from middlewared.kernel.facts import PoolName
 from middlewared.kernel.pools import Dataset, Health, Imported, Layout, Scan, Vdev
@@ -38,7 +39,8 @@ class World:
         self.engine: MemoryEngine
         self.api, self.engine, _ = dispatcher(pools, failover, network)
         self.shared = PoolDisks()
-        self.zfs = self.engine.pools = zfs(self.shared, "controller-a")
+        self.zfs = zfs(self.shared, "controller-a")
+        self.engine.pools = self.pools = ToldPools(self.zfs, lambda guids: None, lambda: True)
         self.engine.disks = MemoryDisks(self.shared, "controller-a")
         self.engine.facts_now = msgspec.structs.replace(FACTS, paired=True)
         self.sees([disk.serial for disk in self.shared.disks])
@@ -239,6 +241,18 @@ async def test_a_pool_that_the_log_does_not_take_is_exported_again(world: World)
     world.engine.execute = execute  # type: ignore[method-assign]
     (found,) = await world.call("pool.import_find")
     assert (found["exported"], found["imported"]) == (True, False)
+
+
+@pytest.mark.parametrize(("options", "missed"), [({}, ["tank"]), ({"destroy": True}, [])])
+async def test_an_exported_pool_that_the_log_does_not_take_out_is_wanted_again_unless_it_is_destroyed(
+    world: World, options: dict[str, object], missed: list[str]
+) -> None:
+    await world.call("failover.update", {"disabled": True})
+    made = await world.call("pool.create", MIRROR)
+    world.engine.execute = no_room  # type: ignore[method-assign]
+    assert (await world.call("pool.export", 1, options))["errname"] == "ENOSPC"
+    assert await world.zfs.imported() == ()
+    assert [one.name for one in await world.pools.missing([PoolName(name="tank", guid=made["guid"])])] == missed
 
 
 async def no_room(*_: object, **__: object) -> Any:
