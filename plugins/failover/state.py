@@ -73,7 +73,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Of the pair, as the controller that answers sees it.
 
     role: as failover.status. owner: the active controller, None while nobody is, or it is not known. serves: clients
-    may come here. rule, why: by what this controller is what it is now; rule is empty while fenced is not heard.
+    may come here. rule, why: by what this controller is what it is now; rule is empty while fenced is not heard, or
+    where the log has halted.
     last_heard_ms: how long before fenced spoke last the other controller was heard on each channel; None: never.
     last_transition: the newest of this controller's in failover.history.
     """
@@ -198,12 +199,14 @@ def _log(facts: ControllerFacts) -> Log:
 
 
 def _decided(call: Call, facts: ControllerFacts) -> tuple[str, str]:
-    """Rule and sentence of one decision. A log that halted is above every rule."""
+    """Rule and sentence of one decision. A log that halted has no rule and is its own reason."""
+    if facts.halted is not None:
+        return "", facts.halted
     try:
         explained = call.controller.outlook.explain()
     except CallFailed:
         return "", facts.why
-    return explained.rule, facts.why if facts.status == "ERROR" else explained.why
+    return explained.rule, explained.why
 
 
 METHODS = (state,)

@@ -184,6 +184,9 @@ async def test_the_rule_and_the_sentence_are_of_one_decision() -> None:
     found = await client.call("failover.state")
     explained = await client.call("failover.explain")
     assert (found["rule"], found["why"]) == ("OWNS", explained["why"])
+    engine.facts_now = msgspec.structs.replace(engine.facts_now, status="ERROR", halted="two logs differ at seq 1")
+    found = await client.call("failover.state")
+    assert (found["rule"], found["why"]) == ("", "two logs differ at seq 1")
 
 
 async def test_a_virtual_address_is_told_with_its_failover_group() -> None:
