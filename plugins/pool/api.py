@@ -46,17 +46,27 @@ class FoundEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """force: also a pool that another system did not export, and may go on to write if it can reach the disks."""
+    """force: also a pool that another system did not export, and may go on to write if it can reach the disks.
+
+    name: its own, which it keeps. enable_attachments: taken, and means nothing: no shares wait for their pool here.
+    """
 
     guid: str
+    name: str | None = None
     force: bool = False
+    enable_attachments: bool = False
 
 
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """destroy: the pool and all that is in it. force: also from under those who have files open."""
+    """destroy: the pool and all that is in it. force: also from under those who have files open.
+
+    cascade, restart_services: taken, and mean nothing: no shares and no services hang on a pool here.
+    """
 
     destroy: bool = False
     force: bool = False
+    cascade: bool = False
+    restart_services: bool = False
 
 
 @query("pool.query", roles=("POOL_READ",))
@@ -66,8 +76,8 @@ async def query_pools(call: Call, filters: Filters = [], options: Options = Opti
 
 
 @query("pool.get_instance", roles=("POOL_READ",))
-async def get_instance(call: Call, id: int) -> entry.Entry:  # noqa: A002
-    """One pool."""
+async def get_instance(call: Call, id: int, options: Options = Options()) -> entry.Entry:  # noqa: A002, B008
+    """One pool. options: those of a query; of a single pool they change nothing."""
     return await _entry(call, _configured(call, id))
 
 
@@ -113,7 +123,8 @@ async def import_pool(call: JobCall, pool_import: ImportRequest) -> entry.Entry:
         call.progress(5, "Looking for the pool")
         stray = next((one for one in await strays(call) if one.guid == pool_import.guid), None)
         if stray is not None:
-            name = _nameable(call, stray.name)
+            name = stray.name
+            _check_name(call, name, pool_import)
         else:
             found = _importable(call, await store.found(), pool_import)
             name = found.name
@@ -286,17 +297,18 @@ def _importable(call: Call, found: Sequence[Found], request: ImportRequest) -> F
         raise Refused(("guid", f"pool {request.guid} is there already"))
     if one is None:
         raise Refused(("guid", f"there is no pool {request.guid} on the shared disks", errno.ENOENT))
-    _nameable(call, one.name)
+    _check_name(call, one.name, request)
     if one.foreign and not request.force:
         who = one.last_used_by or "another system"
         raise Refused(("force", f"{who} had pool {one.name} and did not export it; it may still write there"))
     return one
 
 
-def _nameable(call: Call, name: str) -> str:
+def _check_name(call: Call, name: str, request: ImportRequest) -> None:
     if call.state(pool.NOUN).named(name) is not None:
         raise Refused(("guid", f"its name is {name}, and there is a pool of that name already"))
-    return name
+    if request.name is not None and request.name != name:
+        raise Refused(("name", f"pool {request.guid} is called {name}, and an import does not give it another name"))
 
 
 def _remade(stray: Health, layout: Layout) -> str:

@@ -49,9 +49,13 @@ class CreateRequest(Properties, frozen=True, kw_only=True):
 
 
 class DeleteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """recursive: with the datasets below it, and its snapshots."""
+    """recursive: with the datasets below it, and its snapshots.
+
+    force: taken, and nothing is unmounted from under those who use it: a dataset in use is refused as without it.
+    """
 
     recursive: bool = False
+    force: bool = False
 
 
 class PropertyEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -259,6 +259,34 @@ async def no_room(*_: object, **__: object) -> Any:
     raise CallFailed(errno.ENOSPC, "The disk of this controller is full")
 
 
+# arguments that clients of this API family send
+
+
+async def test_what_clients_send_besides_is_taken_where_it_means_nothing_here(world: World) -> None:
+    await world.call("failover.update", {"disabled": True})
+    made = await world.call("pool.create", MIRROR)
+    assert await world.call("pool.get_instance", 1, {"extra": {}}) == made
+    await world.call("pool.dataset.create", {"name": "tank/docs"})
+    assert await world.call("pool.dataset.delete", "tank/docs", {"recursive": True, "force": True}) is True
+    options = {"destroy": False, "cascade": True, "restart_services": True}
+    assert await world.call("pool.export", 1, options) is None
+    asked = {"guid": made["guid"], "name": "tank", "enable_attachments": True}
+    assert (await world.call("pool.import_pool", asked))["name"] == "tank"
+
+
+@pytest.mark.parametrize("exported", [True, False])
+async def test_an_import_does_not_rename_a_pool(world: World, exported: bool) -> None:
+    guid = await stray(world)
+    if exported:
+        await world.zfs.export_pool("tank")
+    told = await world.call("pool.import_pool", {"guid": guid, "name": "dozer"})
+    assert told["extra"][0][:2] == [
+        "pool_import.name",
+        f"pool {guid} is called tank, and an import does not give it another name",
+    ]
+    assert len(await world.zfs.imported()) == (0 if exported else 1)
+
+
 # where ZFS does not answer
 
 
