@@ -163,7 +163,7 @@ async def export(call: JobCall, id: int, options: ExportOptions = ExportOptions(
     except OutcomeUnknown:
         raise  # It may be taken out yet.
     except MiddlewareError:
-        if not options.destroy:
+        if not call.again and not options.destroy:
             store_of(call).want_again(one.guid)
         raise
 

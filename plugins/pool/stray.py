@@ -1,9 +1,11 @@
-"""A stray: a pool that is imported here and that the configuration does not know.
+"""A stray: a pool on shared disks that is imported here and that the configuration does not know.
 
 ZFS is first and the log comes after it, so whoever ends between the two leaves a stray, and so does a ZFS that made a
 pool and then did not answer. Nobody else can have it while it is here, and it is served to nobody. `pool.import_find`
 shows it; `pool.import_pool`, or `pool.create` of the same name and parts, takes it up as it is: it is imported already,
 and what was made is not made again. It goes as the others go: a handover exports it, and then it lies on the disks.
+
+A pool of which no disk is shared is none: it is this controller's own.
 
 Not handled: a stray of another shape than a `pool.create` asks for is not replaced, whatever is in it.
 """
@@ -21,9 +23,12 @@ from . import pool
 async def strays(call: Call) -> list[Health]:
     """Raises PortFailed."""
     store = call.controller.pools
+    if store is None:
+        return []
     known = {one.guid for one in call.state(pool.NOUN).pools}
-    here = await store.imported() if store is not None else ()
-    return [await store.health(one.name) for one in here if store is not None and one.guid not in known]
+    unknown = [await store.health(one.name) for one in await store.imported() if one.guid not in known]
+    shared = {disk.path for disk in await call.controller.disks.list()} if unknown else set()
+    return [health for health in unknown if any(leaf.path in shared for leaf in health.topology.leaves())]
 
 
 def is_made_so(topology: Topology, layout: Layout) -> bool:

@@ -17,7 +17,7 @@ from middlewared_plugins.pool import plugin as pools
 from middlewared.engine.dispatch import Dispatcher
 from middlewared.engine.jobs import Jobs
 from middlewared.engine.standin import FACTS, MemoryEngine, dispatcher
-from middlewared.engine.standin_parts import MemoryClock
+from middlewared.engine.standin_parts import MemoryClock, NoDisks
 from middlewared.engine.told_pools import ToldPools
 from middlewared.kernel.errors import CallFailed, NotActive, PortFailed
 from middlewared.kernel.facts import PoolName
@@ -204,6 +204,13 @@ async def test_the_disks_of_a_pool_that_is_here_and_not_configured_are_not_taken
     }
     disk = await world.call("disk.query", [["serial", "=", "SHELF-0"]], {"get": True})
     assert (disk["pool"], disk["exported_zpool"]) == (None, "tank")
+
+
+async def test_a_pool_of_which_no_disk_is_shared_is_not_taken_up(world: World) -> None:
+    guid = await stray(world)
+    world.engine.disks = NoDisks()
+    assert await world.call("pool.import_find") == []
+    assert fields(await world.call("pool.import_pool", {"guid": guid})) == ["pool_import.guid"]
 
 
 class Faulty(MemoryPools):
