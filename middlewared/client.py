@@ -101,15 +101,24 @@ class Client:
         return reply.result
 
     async def call_job(
-        self, method: str, *params: object, progress: Progress | None = None, timeout_s: float = JOB_S
+        self,
+        method: str,
+        *params: object,
+        progress: Progress | None = None,
+        timeout_s: float = JOB_S,
+        request_id: str | None = None,
     ) -> object:
         """Call a method that is a job, wait for its end, and return its result.
 
-        progress: called with the job at each of its changes. Raises what the job raised, CallFailed (ECANCELED) where
-        it was aborted, and OutcomeUnknown when the controller goes down meanwhile.
+        progress: called with the job at each of its changes. timeout_s: for all of it. request_id: a UUID, to ask again
+        for a job whose outcome was unknown. Raises what the job raised, CallFailed (ECANCELED) where it was aborted,
+        and OutcomeUnknown when the time is over, or the controller goes down meanwhile; the job may go on.
         """
         heard = progress if progress is not None else lambda _: None
-        return (await self.request(method, params, timeout_s=timeout_s, again=False, progress=heard)).result
+        reply = await self.request(
+            method, params, timeout_s=timeout_s, again=False, progress=heard, request_id=request_id
+        )
+        return reply.result
 
     async def request(
         self,

@@ -70,6 +70,7 @@ class Connection:
         if self.lost is not None:
             raise self.lost
         id_ = id_ or str(uuid.uuid4())
+        until = time.monotonic() + timeout_s
         if progress is not None:
             await self._hear_jobs(timeout_s)
             self._progress[id_] = progress
@@ -77,7 +78,7 @@ class Connection:
         if on_result is not None:
             self._on_result[id_] = on_result
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(until - time.monotonic()):
                 await self._link.send(rpc.encode_request(id_, method, params))
                 answer: rpc.Reply = await reply
         except (TimeoutError, PortFailed):
@@ -104,7 +105,11 @@ class Connection:
 
     async def _hear_jobs(self, timeout_s: float) -> None:
         if not self._hears_jobs:
-            await self.request("core.subscribe", [JOBS], timeout_s)
+            try:
+                await self.request("core.subscribe", [JOBS], timeout_s)
+            except OutcomeUnknown:
+                # The call itself was not sent.
+                raise PortFailed(f"hear of jobs at {self._link.address.uri}", "no answer") from None
             self._hears_jobs = True
 
     async def subscribe(self, name: str, timeout_s: float, options: Mapping[str, object] | None = None) -> Subscription:

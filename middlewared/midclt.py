@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 from middlewared import progress
-from middlewared.client import FORMS, Client, errname
+from middlewared.client import FORMS, JOB_S, Client, errname
 from middlewared.kernel.errors import CallFailed, MiddlewareError, OutcomeUnknown, Refused
 
 DEFAULT_URI = "ws+unix:///run/middleware/middlewared.sock"
@@ -36,15 +36,17 @@ complete -F _midclt midclt"""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.timeout is None:
+        args.timeout = JOB_S if args.command == "call" and args.job else _call_timeout_s(parser)
     try:
         asyncio.run(_run(args))
     except Refused as e:
         lines = [f"[{errname(number)}] {field}: {message}" for field, message, number in e.problems]
         return _fail(args.quiet, *lines)
     except OutcomeUnknown as e:
-        hint = f"ask again for the outcome with: midclt call --request-id {e.request_id} {args.method} ..."
-        return _fail(args.quiet, f"[{errname(e.errno)}] {e.reason}", *([hint] if args.command == "call" else []))
+        return _fail(args.quiet, f"[{errname(e.errno)}] {e.reason}", *_hints(args, e.request_id))
     except CallFailed as e:
         extra = [] if e.extra in (None, [], {}) else [_json(e.extra)]
         return _fail(args.quiet, f"[{errname(e.errno)}] {e.reason}", *extra)
@@ -55,6 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _hints(args: argparse.Namespace, request_id: str) -> list[str]:
+    if args.command != "call":
+        return []
+    again = f"call {'-j ' if args.job else ''}--request-id {request_id} {args.method} ..."
+    return [f"ask again for the outcome with: midclt {again}"]
+
+
 async def _run(args: argparse.Namespace) -> None:
     async with Client(*(args.uris or [DEFAULT_URI]), username=args.username, password=args.password) as client:
         match args.command:
@@ -62,12 +71,12 @@ async def _run(args: argparse.Namespace) -> None:
                 _print(await client.ping(args.timeout), args.json)
             case "call":
                 given = [_argument(text) for text in args.args]
+                sending = {"timeout_s": args.timeout, "request_id": args.request_id}
                 if args.job:
                     with progress.shown(args.job_print == "progressbar") as show:
-                        result = await client.call_job(args.method, *given, progress=show)
-                    _print(result, args.json)
-                    return
-                result = await client.call(args.method, *given, timeout_s=args.timeout, request_id=args.request_id)
+                        result = await client.call_job(args.method, *given, progress=show, **sending)
+                else:
+                    result = await client.call(args.method, *given, **sending)
                 _print(result, args.json)
             case "subscribe":
                 await _listen(client, args)
@@ -134,8 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-u", "--uri", action="append", dest="uris", help=where)
     add("-U", "--username", help="log in as")
     add("-P", "--password", help="with this password")
-    timeout_s = os.environ.get("CALL_TIMEOUT", str(DEFAULT_TIMEOUT_S))
-    add("-t", "--timeout", type=_seconds, default=timeout_s, help="seconds to wait (default: $CALL_TIMEOUT or 60)")
+    default = f"default: $CALL_TIMEOUT or {DEFAULT_TIMEOUT_S:g}; a day for a job's end"
+    add("-t", "--timeout", type=_seconds, help=f"seconds to wait, all in all ({default})")
     _add_output(parser, False)
     commands = parser.add_subparsers(dest="command", required=True)
     call = commands.add_parser("call", help="call a method and print its result")
@@ -164,6 +173,13 @@ def _add_output(parser: argparse.ArgumentParser, default: object) -> None:
     """The options that may stand before the command and after it."""
     parser.add_argument("-q", "--quiet", action="store_true", default=default, help="on failure, the exit status only")
     parser.add_argument("--json", action="store_true", default=default, help="strings and booleans as JSON too")
+
+
+def _call_timeout_s(parser: argparse.ArgumentParser) -> float:
+    try:
+        return _seconds(os.environ.get("CALL_TIMEOUT", str(DEFAULT_TIMEOUT_S)))
+    except (ValueError, argparse.ArgumentTypeError) as e:
+        parser.error(f"CALL_TIMEOUT: {e}")
 
 
 def _uuid(text: str) -> str:

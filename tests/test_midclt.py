@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -50,10 +51,16 @@ async def slow(call: Call) -> None:
 class World:
     def __init__(self, directory: Path) -> None:
         self.boot = BootFile(node="A", run_dir=str(directory), listen="127.0.0.1:1")
-        made, engine, self.bus = dispatcher(core, auth, Plugin(name="test", methods=(echo, number, work, slow)))
+        self.go = asyncio.Event()
+        methods = (echo, number, work, slow, job("test.until")(self._until_go))
+        made, engine, self.bus = dispatcher(core, auth, Plugin(name="test", methods=methods))
         self.log = engine.log
         self.server = ApiServer(made, self.bus, self.boot)
         self.uri = f"ws+unix://{self.boot.api_socket}"
+
+    async def _until_go(self, call: JobCall) -> str:
+        await self.go.wait()
+        return "gone"
 
     async def midclt(self, *args: str, stdin: bytes = b"") -> tuple[int, str, str]:
         """Exit status, stdout, stderr."""
@@ -147,6 +154,43 @@ async def test_a_job_is_awaited_and_its_progress_stands_on_stderr_one_line_a_cha
 async def test_a_job_that_fails_is_status_1_with_the_faults(world: World) -> None:
     status, out, err = await world.midclt("call", "-j", "test.job", "refused")
     assert (status, out, err.splitlines()[-1]) == (1, "", "[EINVAL] how: is wrong")
+
+
+async def test_a_job_is_awaited_as_long_as_was_said_and_asked_for_again_under_its_id(world: World) -> None:
+    status, out, err = await world.midclt("-t", "1", "call", "-j", "test.until")
+    assert (status, out) == (1, "")
+    unknown, hint = err.splitlines()[-2:]
+    assert unknown.startswith("[ETIMEDOUT] The outcome of request ")
+    asked = re.fullmatch(r"ask again .* with: midclt (call -j --request-id [0-9a-f-]{36} test.until) \.\.\.", hint)
+    assert asked is not None
+    world.go.set()
+    assert (await world.midclt(*asked[1].split()))[:2] == (0, "gone\n")
+    jobs = json.loads((await world.midclt("call", "core.get_jobs", '[["method", "=", "test.until"]]'))[1])
+    assert len(jobs) == 1
+
+
+async def test_the_id_of_a_job_is_what_the_command_line_says(world: World) -> None:
+    id_ = "0d9b7a52-6a58-4a52-8e9a-b2d3f6d6f0aa"
+    once, again = [await world.midclt("call", "-j", "--request-id", id_, "test.job", "well") for _ in range(2)]
+    assert once[:2] == again[:2] == (0, '{"how":"well"}\n')
+    jobs = json.loads((await world.midclt("call", "core.get_jobs", '[["method", "=", "test.job"]]'))[1])
+    assert [job["message_ids"] for job in jobs] == [[id_]]
+
+
+async def test_a_job_may_take_longer_than_a_call_where_nothing_is_said(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALL_TIMEOUT", "0.1")
+    assert (await world.midclt("call", "-j", "test.job", "well"))[:2] == (0, '{"how":"well"}\n')
+
+
+async def test_a_timeout_in_the_environment_that_is_none_is_a_wrong_command_line(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALL_TIMEOUT", "never")
+    status, _, err = await world.midclt("ping")
+    assert status == 2
+    assert "CALL_TIMEOUT" in err
 
 
 async def test_the_progress_of_a_job_is_a_bar_on_a_terminal(world: World) -> None:

@@ -6,12 +6,13 @@ import asyncio
 import json
 import socket
 import time
+import uuid
 from collections.abc import Callable
 
 import msgspec
 import pytest
 
-from middlewared.client import Client, SyncClient, only_asks, parse
+from middlewared.client import Client, Connection, SyncClient, only_asks, parse
 from middlewared.kernel.errors import (
     CallFailed,
     NoRole,
@@ -189,6 +190,36 @@ async def test_a_job_is_awaited_with_its_progress_and_calls_go_on_beside_it(a: N
         assert await running == a.name + "x"
     assert seen[0] == ("WAITING", 0)
     assert seen[-1] == ("SUCCESS", 100)
+
+
+async def test_a_job_that_is_asked_for_again_under_its_id_is_joined(a: Node) -> None:
+    a.hangs = True
+    id_ = str(uuid.uuid4())
+    async with Client(a.unix) as client:
+        with pytest.raises(OutcomeUnknown) as error:
+            await client.call_job("test.job", "x", timeout_s=0.3, request_id=id_)
+        assert error.value.request_id == id_
+        a.let_go.set()
+        assert await client.call_job("test.job", "x", request_id=id_) == a.name + "x"
+    assert a.calls == 1
+
+
+async def test_the_time_for_a_job_is_for_all_of_it(a: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is slow to say that it will tell of jobs, and the job slow to end: that is one wait, not two."""
+    a.hangs = True
+    hear = Connection._hear_jobs
+
+    async def slowly(self: Connection, timeout_s: float) -> None:
+        await asyncio.sleep(0.4)
+        await hear(self, timeout_s)
+
+    monkeypatch.setattr(Connection, "_hear_jobs", slowly)
+    async with Client(a.unix) as client:
+        await client.ping()
+        begin = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            await client.call_job("test.job", timeout_s=0.6)
+        assert time.monotonic() - begin < 0.9
 
 
 async def test_a_job_whose_controller_goes_down_has_an_unknown_outcome(a: Node) -> None:
