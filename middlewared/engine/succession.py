@@ -41,6 +41,8 @@ from middlewared.store.transitions import RUNNING
 
 log = logging.getLogger(__name__)
 
+ASKED = "ASKED"
+"""The rule of a handover that an operator asked for."""
 LOOK_AGAIN_S = 0.5
 EXAMINE_S = 5.0
 IMPORT_AGAIN_S = 60.0
@@ -217,10 +219,10 @@ class Succession:
         self._note_gain(standing)
         wish = self._wish
         if wish is not None:
-            await self._hand_over(standing, wish.why)
+            await self._hand_over(standing, ASKED, wish.why)
             return True
         if standing.leaving is not None and self._clock.boottime() >= self._not_before:
-            await self._hand_over(standing, standing.leaving)
+            await self._hand_over(standing, standing.leaves_by, standing.leaving)
             return True
         return False
 
@@ -233,7 +235,7 @@ class Succession:
         at_ns = self._clock.wall_ns() - round((self._clock.boottime() - decided_at) * 1e9)
         if any(kept.plan == PROMOTION.name and abs(kept.at_ns - at_ns) < SAME_NS for kept in self._kept.all()[-2:]):
             return  # by the process before this one
-        gained = _begun(self._node, PROMOTION, standing, standing.why, at_ns)
+        gained = _begun(self._node, PROMOTION, standing, standing.rule, standing.why, at_ns)
         ms = sum(step.ms for step in gained.steps)
         self._kept.begin(msgspec.structs.replace(gained, outcome=Phase.DONE.value, ms=ms))
 
@@ -278,7 +280,7 @@ class Succession:
     async def _promote(self, standing: hub.Standing) -> None:
         self._refuse_wish("This controller is becoming active only now")
         deeds = Promotion(self._standings, self._pools, self._fence, self._peer_could, self._vips_up).deeds()
-        run = await self._carry_out(PROMOTION, deeds, standing, standing.why)
+        run = await self._carry_out(PROMOTION, deeds, standing, standing.rule, standing.why)
         if run.phase is not Phase.DONE:
             self._missing_from = self._clock.boottime() + IMPORT_AGAIN_S
         if run.phase is Phase.UNDONE and standing.role == "OWNER":
@@ -286,12 +288,12 @@ class Succession:
             await self._gone()
         await self._end_if_stuck(run)
 
-    async def _hand_over(self, standing: hub.Standing, why: str) -> None:
+    async def _hand_over(self, standing: hub.Standing, rule: str, why: str) -> None:
         self._peer_says = ""
         handover = Handover(
             why, self._standings, self._pools, self._writes, self._fence, self._ask, self._vips_up, self._peer_is
         )
-        run = await self._carry_out(HANDOVER, handover.deeds(), standing, why)
+        run = await self._carry_out(HANDOVER, handover.deeds(), standing, rule, why)
         self._not_before = self._clock.boottime() + RETRY_S
         await self._end_if_stuck(run)
         # Where the other one did not take over, this controller may own again without having stood by in between.
@@ -300,10 +302,10 @@ class Succession:
             self._wish.outcome.set_result(self._transition)
         self._wish = None
 
-    async def _carry_out(self, plan: Plan, deeds: Deeds, standing: hub.Standing, cause: str) -> Run:
+    async def _carry_out(self, plan: Plan, deeds: Deeds, standing: hub.Standing, rule: str, cause: str) -> Run:
         self._by_plan = True
         self._noted_gain = standing.decided_at
-        self._transition = _begun(self._node, plan, standing, cause, self._clock.wall_ns())
+        self._transition = _begun(self._node, plan, standing, rule, cause, self._clock.wall_ns())
         self._before = self._transition.steps
         self._kept.begin(self._transition)
         return await self._steps.run(plan, deeds)
@@ -370,13 +372,13 @@ class Succession:
             self._wish.told(self._transition)
 
 
-def _begun(node: Node, plan: Plan, standing: hub.Standing, cause: str, at_ns: int) -> Transition:
+def _begun(node: Node, plan: Plan, standing: hub.Standing, rule: str, cause: str, at_ns: int) -> Transition:
     return Transition(
         node=node,
         plan=plan.name,
         at_ns=at_ns,
         term=standing.term,
-        rule=standing.rule,
+        rule=rule,
         cause=cause,
         outcome=RUNNING,
         why="",

@@ -323,7 +323,7 @@ class Fenced:
         if not serving.pools.imported:
             self._resign(decision)
         elif serving.leaving != decision.why:
-            serving.leaving, self._said = decision.why, None
+            serving.leaving, serving.leaves_by, self._said = decision.why, decision.rule, None
             self._note("leave", rule=decision.rule, why=decision.why)
 
     def _asked_to_resign(self, why: str, failed: bool, now: float) -> None:

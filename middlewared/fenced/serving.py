@@ -22,6 +22,7 @@ from middlewared.protocol import hub
 class Serving:
     """serves: while owning. pools: what is imported here. leaving: why a handover was asked of middlewared.
 
+    leaves_by: the rule behind that.
     failed, failed_at: why, and when, this controller could not do what it took a term for.
     decided_at, last_sign_at: when the last claim was decided, and the last sign of the peer at that time.
     """
@@ -30,6 +31,7 @@ class Serving:
         self.serves = serves
         self.pools = hub.Pools(imported=pools)
         self.leaving: str | None = None
+        self.leaves_by = ""
         self.failed = failed
         self.failed_at = failed_at
         self.decided_at: float | None = None

@@ -36,6 +36,7 @@ def standing_of(
         scheduling=scheduling,
         serves=facts.role == "SINGLE" or (facts.owns and serving.serves),
         leaving=serving.leaving,
+        leaves_by=serving.leaves_by,
         failed=serving.failed if situation.failed else None,
         disks_ok=situation.disks_ok,
         held=facts.ended_often,

@@ -253,7 +253,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     peer_*_at: last sign of the peer by each channel, None = never.
     resigned: we gave the term up and the peer has not taken it yet. said_at: when fenced saw it so; 0: unknown.
     serves: clients may come; False for an owner whose pools are not imported yet, or that keeps clients out.
-    leaving: why the rules want this owner to hand over; middlewared exports the pools and then resigns.
+    leaving: why the rules want this owner to hand over; middlewared exports the pools and then resigns. leaves_by: by
+    which rule.
     failed: why this controller could not do what it last took a term for, while that holds it back.
     disks_ok, held, flapping: as the peer is told of this controller (PeerWord).
     fencing: of the peer, while owning. ended: what led to this boot, where this controller ended itself.
@@ -279,6 +280,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     scheduling: str
     serves: bool = False
     leaving: str | None = None
+    leaves_by: str = ""
     failed: str | None = None
     disks_ok: bool = True
     held: bool = False

@@ -298,6 +298,7 @@ class TestHandover:
         assert world.b.standing.serves and not world.a.standing.serves
         assert done.steps[-1].detail.startswith("promotion: fence"), done.steps[-1]
         assert world.a.told == ["serve", "block", "resign"]
+        assert (done.rule, done.cause) == ("ASKED", "asked by root")
         assert len(told) >= 7 and set(told[:-1]) == {"asked by root"} and world.a.succession.leaving is None
         await until(lambda: world.a.writes.closing is None)
 
@@ -356,9 +357,9 @@ class TestHandover:
 
     async def test_fenceds_wish_to_leave_is_carried_out(self, world: World) -> None:
         await a_serves(world)
-        world.a.say(leaving="a network is lost here")
+        world.a.say(leaving="a network is lost here", leaves_by="LINK_LOST")
         await until(lambda: world.b.standing.serves)
-        assert last(world.a).cause == "a network is lost here"
+        assert (last(world.a).rule, last(world.a).cause) == ("LINK_LOST", "a network is lost here")
 
     async def test_who_does_not_own_does_not_hand_over(self, world: World) -> None:
         with pytest.raises(CallFailed, match="does not own"):

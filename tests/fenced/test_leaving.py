@@ -53,6 +53,7 @@ class TestLeaving:
         await until(
             lambda: world.a.standing is not None and world.a.standing.leaving is not None, 5, "A wants to leave"
         )
+        assert world.a.standing is not None and world.a.standing.leaves_by == "LINK_LOST"
         world.a.middlewared.send(hub.Resign(why="too early"))
         await holds_for(world.a.owns, 0.2, "A keeps its term while it has a pool")
         world.a.middlewared.send(hub.Pools())
