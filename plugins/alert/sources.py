@@ -20,6 +20,9 @@ VIPS_DISAGREE_S = 2.0
 """What the other controller holds is known a moment later; while the role moves neither does for a moment."""
 STOOD_STILL_S = 0.7
 """Much longer than a busy machine takes; the watchdog ends what stands still for WatchdogSec."""
+FOREIGN_S = 12.0
+"""Longer than a sighting is remembered: the other controller's last advert of a number that the pair has just given up
+is no stranger's."""
 DUPLICATE_ADVERTS = 3
 """While a pair gets another key, an advert or two of the other controller may come under the old one."""
 
@@ -167,6 +170,15 @@ def duplicate_vhid(facts: ControllerFacts) -> Mapping[str, str]:
     }
 
 
+def foreign_vhid(facts: ControllerFacts) -> Mapping[str, str]:
+    return {
+        f"{seen.interface}-{seen.vhid}": f"Another router uses VHID {seen.vhid} on {seen.interface} of controller "
+        f"{facts.node}, which no virtual address of this pair has there: {seen.how} from {seen.who}"
+        for seen in facts.sightings
+        if seen.kind == "FOREIGN_VHID"
+    }
+
+
 def effects_failing(facts: ControllerFacts) -> Mapping[str, str]:
     failing = {name: why for name, why in facts.effects.items() if why is not None}
     return {name: f"{name} on controller {facts.node}: {why}" for name, why in failing.items()}
@@ -284,6 +296,13 @@ SOURCES = (
         level="WARNING",
         title="Somebody else advertises a VHID of this pair",
         holds=duplicate_vhid,
+    ),
+    AlertSource(
+        klass="ForeignVhid",
+        level="INFO",
+        title="Another router has a VHID of its own on a network of this pair",
+        holds=foreign_vhid,
+        after_s=FOREIGN_S,
     ),
     AlertSource(
         klass="ControllerEnded",

@@ -17,6 +17,7 @@ from middlewared.kernel.facts import SharedDisk, Sighting, SightingKind
 from middlewared.kernel.outlook import Side
 from middlewared.plugin import Alert, PeerBuild
 from middlewared.protocol.availability import disagreements
+from middlewared.protocol.sightings import FORGET_S
 from tests.plugins.client import Client
 
 HEALTHY = msgspec.structs.replace(
@@ -70,11 +71,11 @@ def sighting(kind: SightingKind, count: int = 3) -> Sighting:
     )
 
 
-def test_strangers_who_touch_what_is_ours_are_told_and_others_are_not() -> None:
+def test_strangers_who_touch_what_is_ours_are_told_and_one_with_a_number_of_its_own_too() -> None:
     assert classes(sightings=(sighting("VIP_CONFLICT", 1),)) == ["VipConflict"]
     assert classes(sightings=(sighting("DUPLICATE_VHID"),)) == ["DuplicateVhid"]
     assert classes(sightings=(sighting("DUPLICATE_VHID", 2),)) == []
-    assert classes(sightings=(sighting("FOREIGN_VHID"),)) == []
+    assert classes(sightings=(sighting("FOREIGN_VHID", 1),)) == ["ForeignVhid"]
 
 
 def test_a_middlewared_that_stood_still_is_told_and_one_on_a_busy_machine_is_not() -> None:
@@ -88,6 +89,38 @@ def test_a_conflict_says_which_address_where_and_who() -> None:
     told = source.holds(facts)
     assert isinstance(told, dict)
     assert all(word in told["192.0.2.10"] for word in ("192.0.2.10", "eth0", "02:00:00:00:00:09"))
+
+
+def test_a_number_that_somebody_else_uses_is_told_for_each_interface_with_the_sender() -> None:
+    ours = msgspec.structs.replace(
+        sighting("FOREIGN_VHID"), address="", who="192.0.2.99", how="VRRP adverts", interface="eth0"
+    )
+    facts = msgspec.structs.replace(
+        HEALTHY, node="B", sightings=(ours, msgspec.structs.replace(ours, interface="eth1", count=4))
+    )
+    (source,) = [source for source in SOURCES if source.klass == "ForeignVhid"]
+    assert source.level == "INFO"
+    assert source.holds(facts) == {
+        f"{name}-7": f"Another router uses VHID 7 on {name} of controller B, which no virtual address of this pair has "
+        "there: VRRP adverts from 192.0.2.99"
+        for name in ("eth0", "eth1")
+    }
+
+
+async def test_a_stray_advert_of_a_number_that_was_given_up_is_no_alert(world: World) -> None:
+    api, engine = world
+    admin = Client(api, "FULL_ADMIN")
+
+    async def told(uptime_s: float, *sightings: Sighting) -> list[str]:
+        engine.facts_now = msgspec.structs.replace(HEALTHY, uptime_s=uptime_s, sightings=sightings)
+        return [told["klass"] for told in await admin.call("alert.list")]
+
+    seen = sighting("FOREIGN_VHID", 1)
+    assert await told(100.0, seen) == []
+    assert await told(100.0 + FORGET_S, seen) == [], "it is remembered for so long"
+    assert await told(101.0 + FORGET_S) == []
+    assert await told(200.0, seen) == []
+    assert await told(202.0 + FORGET_S, seen) == ["ForeignVhid"]
 
 
 def test_an_address_that_nobody_holds_and_disks_that_one_misses_are_named() -> None:
@@ -183,6 +216,7 @@ def test_what_passes_by_itself_is_told_after_a_while() -> None:
         "PeerNotInSync": 5.0,
         "PeerUnreachable": 1.0,
         "PeerRefuses": 1.0,
+        "ForeignVhid": 12.0,
         "VipsDisagree": 2.0,
         "DisksDiffer": 5.0,
         "SharedDiskLost": 5.0,
