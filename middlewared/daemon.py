@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from middlewared import __version__
-from middlewared.config import BootFile
+from middlewared.config import BootFile, Interlink
 from middlewared.engine import registry as plugins
 from middlewared.engine.alerts import Alerts
 from middlewared.engine.announce import Announcer
@@ -41,11 +41,11 @@ from middlewared.engine.pool_watch import PoolWatch
 from middlewared.engine.reconcile import EffectView, Reconciler
 from middlewared.engine.repair import Repairer, Snapshots
 from middlewared.engine.replicate import Replicator, history
-from middlewared.engine.start import committed_state, first_own_event, rebuilt
+from middlewared.engine.start import committed_state, rebuilt, refuse_own_events
 from middlewared.engine.succession import Succession
 from middlewared.engine.tenure import Tenure
 from middlewared.engine.told_pools import ToldPools
-from middlewared.kernel.errors import BadBootFile, CallFailed, Refused
+from middlewared.kernel.errors import BadBootFile, CallFailed
 from middlewared.kernel.event import Position
 from middlewared.protocol import replication_frames as frames
 from middlewared.protocol.replication import Replica
@@ -309,13 +309,9 @@ class Daemon:
 
     def _task_over(self, task: asyncio.Task[None]) -> None:
         """A part of the daemon that ends of itself ends the daemon: half of it must not go on."""
-        if task.cancelled() or task.exception() is None:
+        if task.cancelled() or (error := task.exception()) is None:
             return
-        error = task.exception()
-        if isinstance(error, BadBootFile):
-            log.critical("event=ending why=%r", str(error))
-        else:
-            log.critical("event=ending", exc_info=error)
+        log.critical("event=ending why=%r", str(error), exc_info=None if isinstance(error, BadBootFile) else error)
         self._end(1)
 
     def _end(self, status: int) -> None:
@@ -354,10 +350,13 @@ class Daemon:
 
     # --- pairing ---
 
-    async def _open_pairing(self) -> str:
-        interlink = self._boot.interlink
-        if interlink is None:
+    def _interlink(self) -> Interlink:
+        if self._boot.interlink is None:
             raise CallFailed(errno.EINVAL, "The boot file of this controller has no [interlink]")
+        return self._boot.interlink
+
+    async def _open_pairing(self) -> str:
+        interlink = self._interlink()
         if self._door is not None:
             self._door.close()
         cluster = self._cluster or Cluster.new()
@@ -367,16 +366,9 @@ class Daemon:
         return await self._door.open()
 
     async def _join(self, code: str, host: str, discard_mine: bool) -> None:
-        interlink = self._boot.interlink
-        if interlink is None:
-            raise CallFailed(errno.EINVAL, "The boot file of this controller has no [interlink]")
-        if not discard_mine and (kind := first_own_event(self._log)) is not None:
-            raise Refused(
-                (
-                    "discard_mine",
-                    f"this controller has been configured ({kind} is in its log); its log would be set aside whole",
-                )
-            )
+        interlink = self._interlink()
+        if not discard_mine:
+            refuse_own_events(self._log)
         emptied = False
 
         async def make_room() -> None:

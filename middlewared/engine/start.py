@@ -8,6 +8,7 @@ from pathlib import Path
 from middlewared import log_format
 from middlewared.engine.apply import CommittedState
 from middlewared.engine.registry import Registry
+from middlewared.kernel.errors import Refused
 from middlewared.kernel.tenure import TermBegan
 from middlewared.store.log import LogStore
 from middlewared.store.rebuild import open_state, rebuild
@@ -42,12 +43,12 @@ def rebuilt(registry: Registry, reader: LogStore, path: Path, upto: int) -> Stat
     return StateStore.open(path, nouns)
 
 
-def first_own_event(log: LogStore) -> str | None:
-    """The kind of the first event that somebody asked for; a new log holds only terms and its format."""
+def refuse_own_events(log: LogStore) -> None:
+    """Raises Refused for the first event that somebody asked for; a new log holds only terms and its format."""
     at = 0
     while batch := log.since(at, READ_BATCH):
         for record in batch:
             if record.kind not in (TermBegan.kind, log_format.Raised.kind):
-                return record.kind
+                why = f"this controller has been configured ({record.kind} is in its log)"
+                raise Refused(("discard_mine", f"{why}; its log would be set aside whole"))
         at = batch[-1].seq
-    return None
