@@ -222,9 +222,13 @@ def need_root() -> None:
         pytest.skip(NEEDS_ROOT)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab() -> Iterator[Pair]:
-    """One lab for all tests; tests take `pair`."""
+    """One lab for the tests of a file, which take `pair`.
+
+    How often the term moved, and how often a controller ended itself, is remembered for ten minutes: what one file did
+    must not hold the pair of the next one.
+    """
     need_root()
     directory = Path(tempfile.mkdtemp(prefix="mwi-", dir="/tmp"))
     made = Pair(directory)
@@ -270,11 +274,12 @@ def watcher(lan: Lan) -> Iterator[Watcher]:
 
 
 def boot_both(pair: Pair) -> None:
-    """How often the term moved is counted within a boot, and too often holds it; the tests before moved it, too."""
+    """The tests before moved the term and ended controllers; either too often holds the pair for ten minutes."""
     pair.make_whole("A")
     pair.power_off("B")  # first: A keeps the disks, and with them its place after the boot
     pair.power_off("A")
     for node in NODES:
+        (pair.layout.machine(node) / "ended.json").unlink(missing_ok=True)
         pair.power_on(node)
     pair.wait_until("A is whole", lambda: pair.is_whole("A"), 20.0)
 

@@ -23,7 +23,7 @@ from middlewared.lab.programs import WATCHDOG_S, pools_possible
 from tests.failover import tank
 from tests.failover.importers import Importers
 from tests.failover.writer import Writer
-from tests.integration.conftest import holds_for
+from tests.integration.conftest import boot_both, holds_for
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
@@ -85,6 +85,8 @@ def wedge_zpool(pair: Pair, node: Node, mode: str) -> None:
 def bench(pair: Pair) -> Iterator[Bench]:
     if not pools_possible():
         pytest.skip("needs zfs-fuse")
+    if pair.call("A", "failover.disabled.reasons"):
+        boot_both(pair)
     pool = tank.make(pair)
     with Importers(pair, tank.DISKS) as importers, Writer(pair) as writer:
         writer.wait_for("A")

@@ -121,7 +121,7 @@ def test_s12_a_failover_during_the_trial_leaves_the_rollback_to_the_new_active(p
     pair.wait_until("its addresses are gone", lambda: not holders(pair, VIP_2), TAKEOVER_S)
     pair.power_on("A")
     pair.wait_until("A follows", lambda: pair.is_whole("B"), within_s=10)
-    assert not holders(pair, "198.51.100.1")
+    pair.wait_until("the address of the trial is gone from A, too", lambda: not holders(pair, "198.51.100.1"), 5.0)
 
 
 @pytest.mark.full
