@@ -7,19 +7,7 @@ import asyncio
 import pytest
 
 from middlewared.carpd.turns import Turns
-
-
-class HandClock:
-    """A clock that the test turns."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def boottime(self) -> float:
-        return self.now
-
-    def wall_ns(self) -> int:
-        return 0
+from tests.hand_clock import HandClock
 
 
 class Story:

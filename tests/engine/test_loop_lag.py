@@ -5,23 +5,11 @@ from __future__ import annotations
 import pytest
 
 from middlewared.engine.loop_lag import LoopLag
-
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def boottime(self) -> float:
-        return self.now
-
-    def wall_ns(self) -> int:
-        return 0
+from tests.hand_clock import HandClock
 
 
 def test_the_longest_of_the_last_minute_is_told() -> None:
-    clock = Hands()
+    clock = HandClock()
     lag = LoopLag(clock)
     assert lag.worst_s == 0.0
     for due, woke in ((100.0, 101.5), (101.6, 101.6), (120.0, 120.2)):

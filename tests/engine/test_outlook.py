@@ -15,22 +15,13 @@ from middlewared.kernel.outlook import Configured, Side
 from middlewared.plugin import ControllerFacts
 from middlewared.protocol import hub
 from middlewared.protocol.failover_view import View, seen, shown
+from tests.hand_clock import HandClock
 from tests.protocol.failover_views import NOW, owner, view
 
 HEALTHY = msgspec.structs.replace(
     FACTS, paired=True, peer_connected=True, peer_heard=True, in_sync=("A", "B"), disks_ok=3, disks_total=3
 )
 WANTED = Configured(disabled=False, vips=("192.0.2.10",))
-
-
-class Still:
-    """A clock at NOW."""
-
-    def boottime(self) -> float:
-        return NOW
-
-    def wall_ns(self) -> int:
-        return 0
 
 
 class One:
@@ -41,7 +32,7 @@ class One:
         self.view = view
         self.there: One | None = None
         self.asked = 0
-        self.outlook = PairOutlook(node, Still(), lambda: self.facts, self._heard, tuple, tuple, self._ask)
+        self.outlook = PairOutlook(node, HandClock(NOW), lambda: self.facts, self._heard, tuple, tuple, self._ask)
 
     def _heard(self) -> hub.Seen | None:
         return None if self.view is None else hub.Seen(at=NOW, view=shown(self.view))
