@@ -200,12 +200,11 @@ class Daemon:
         )
 
     def _answer(self) -> None:
-        boot = self._boot
         self._jobs = Jobs(self._clock, self._bus.publish)
         self._dispatcher = Dispatcher(
             self._registry,
             self._engine,
-            node=boot.node,
+            node=self._boot.node,
             controller=self._controller,
             host=self._host,
             bus=self._bus,
@@ -213,7 +212,7 @@ class Daemon:
             trail=self._trail,
         )
         self._announcer = Announcer(self._registry.announcements, self._dispatcher.ask, self._bus)
-        self._api = ApiServer(self._dispatcher, self._bus, boot, files=self._dispatcher.downloads)
+        self._api = ApiServer(self._dispatcher, self._bus, self._boot, files=self._dispatcher.downloads)
 
     def _succeed(self) -> None:
         self._pools = None

@@ -133,7 +133,7 @@ class ThisController:
         record = standing.record if standing is not None else None
         now = self._clock.boottime()
         lag_events, lag_s = replica.side.behind(now)
-        return ControllerFacts(
+        facts = ControllerFacts(
             node=self.node,
             version=self._build.version,
             boot_id=self._build.boot_id,
@@ -152,7 +152,6 @@ class ThisController:
             applied_seq=self._state.applied.seq,
             peer_connected=replica.line.greeted,
             peer_heard=self._peer_heard(now),
-            peer_last_heard_ms=_last_heard_ms(standing) if standing is not None else {},
             peer_refused=replica.line.refused,
             peer_apart=replica.line.apart,
             log_format=self._state.log_format,
@@ -168,20 +167,14 @@ class ThisController:
             apply_blocked=self._state.blocked,
             no_room=self._replicator.no_room(),
             log_damaged=str(damage) if (damage := self._replicator.damage) is not None else None,
-            ended=standing.ended.why if standing is not None and standing.ended is not None else None,
-            ended_often=standing is not None and standing.held,
             disks_ok=sum(voter.reachable for voter in standing.voters) if standing is not None else 0,
             disks_total=len(standing.voters) if standing is not None else self._build.voters,
-            shared_disks=_shared_disks(standing) if standing is not None else (),
-            voting=standing.voting if standing is not None else 0,
-            peer_voting=standing.peer_voting if standing is not None else None,
             disks=self._pool_watch.serials,
             pool_fault=self._pool_watch.fault,
             pools_degraded=self._pool_watch.degraded,
             serves=standing is not None and standing.serves,
             leaving=self._succession.leaving or (standing.leaving if standing is not None else None),
             failed=standing.failed if standing is not None else None,
-            flapping=standing is not None and standing.flapping,
             active_urls=self._tenure.active_urls(),
             vip_states={vip.address: vip.state for vip in self._vips()},
             vips=self._vips(),
@@ -189,6 +182,7 @@ class ThisController:
             stood_still_s=self._stood_still_s(),
             effects={outcome.effect: outcome.why for outcome in self._reconciler().outcomes()},
         )
+        return facts if standing is None else _with_standing(facts, standing)
 
     def _behind(self, owner: Owner) -> str | None:
         """Why this owner writes nothing: its log lacks what was answered, or holds what it cannot read."""
@@ -285,6 +279,19 @@ def _peer_build(replica: Replica) -> PeerBuild | None:
     if theirs is None:
         return None
     return PeerBuild(version=theirs.version, age=builds.age(mine, theirs), log_format_max=theirs.log_format_max)
+
+
+def _with_standing(facts: ControllerFacts, standing: hub.Standing) -> ControllerFacts:
+    return msgspec.structs.replace(
+        facts,
+        peer_last_heard_ms=_last_heard_ms(standing),
+        ended=standing.ended.why if standing.ended is not None else None,
+        ended_often=standing.held,
+        shared_disks=_shared_disks(standing),
+        voting=standing.voting,
+        peer_voting=standing.peer_voting,
+        flapping=standing.flapping,
+    )
 
 
 def _last_heard_ms(standing: hub.Standing) -> dict[str, int | None]:

@@ -21,6 +21,7 @@ class LoopLag:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._late: deque[tuple[float, float]] = deque()
+        """When, and by how much: only what nothing later exceeds, so the first is the longest."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -32,10 +33,13 @@ class LoopLag:
     def woke(self, due: float) -> None:
         """What should have gone on at `due` goes on now; both by CLOCK_BOOTTIME."""
         now = self._clock.boottime()
-        self._late.append((now, now - due))
+        late = now - due
+        while self._late and self._late[-1][1] <= late:
+            self._late.pop()
+        self._late.append((now, late))
         while self._late[0][0] < now - KEPT_S:
             self._late.popleft()
 
     @property
     def worst_s(self) -> float:
-        return max((late for _, late in self._late), default=0.0)
+        return self._late[0][1] if self._late else 0.0

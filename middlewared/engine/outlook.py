@@ -92,12 +92,12 @@ class PairOutlook:
         return told if shown is None else _with_view(told, Situation(seen(shown.view), shown.at))
 
     def peer_side(self) -> Side | None:
-        """What the other one showed last; None: it shows nothing."""
-        return self._peer_side
+        """What the other one showed last; None: it is not connected, or shows nothing."""
+        return self._peer_side if self._facts().peer_connected else None
 
     def disagreements(self) -> tuple[Reason, ...]:
         """What does not fit together between the two, as far as the other one says it."""
-        theirs = self._peer_side if self._facts().peer_connected else None
+        theirs = self.peer_side()
         return tuple(disagreements(self.side(), theirs)) if theirs is not None else ()
 
     def availability(self, configured: Configured) -> Availability:
@@ -116,7 +116,7 @@ class PairOutlook:
             blocked=facts.peer_apply_blocked,
             both_in_sync=len(facts.in_sync) > 1,
         )
-        found = availability(self.side(), self._peer_side if facts.peer_connected else None, line, configured)
+        found = availability(self.side(), self.peer_side(), line, configured)
         return msgspec.structs.replace(found, reasons=self._dated(found.reasons, facts.wall_ns))
 
     def _dated(self, reasons: tuple[Reason, ...], wall_ns: int) -> tuple[Reason, ...]:

@@ -115,7 +115,7 @@ class Outlook(Protocol):
         ...
 
     def peer_side(self) -> Side | None:
-        """What the other one showed last; None: it shows nothing."""
+        """What the other one showed last; None: it is not connected, or shows nothing."""
         ...
 
     def availability(self, configured: Configured) -> Availability:

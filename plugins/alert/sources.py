@@ -15,7 +15,7 @@ from middlewared.plugin import AlertSource, ControllerFacts
 NOT_IN_SYNC_S = 5.0
 UNREACHABLE_S = 1.0
 DISK_LOST_S = 5.0
-"""And each controller looks at its disks every 2 s, so that a new one is seen by the two one after the other."""
+"""Each controller looks at its disks every 2 s, so that one which comes or goes is noticed by the two in turn."""
 VIPS_DISAGREE_S = 2.0
 """What the other controller holds is known a moment later; while the role moves neither does for a moment."""
 STOOD_STILL_S = 0.7

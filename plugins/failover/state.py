@@ -111,7 +111,7 @@ async def state(call: Call) -> State:
     """The whole truth about failover, from memory: who is active and why, what is wrong, how far each log is."""
     facts = call.controller.facts()
     available = await availability_of(call)
-    peer = call.controller.outlook.peer_side() if facts.peer_connected else None
+    peer = call.controller.outlook.peer_side()
     holder = _holder(facts.shared_disks)
     rule, why = _decided(call, facts)
     groups = msgspec.convert(await call.query("interface.failover_groups"), tuple[FailoverGroup, ...])
